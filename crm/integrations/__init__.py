@@ -1,0 +1,1 @@
+"""Translators between the outside world and our normalized types: no database, no Flask."""

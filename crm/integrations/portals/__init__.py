@@ -1,0 +1,1 @@
+"""Feeds of real-estate portals: one canonical `Offer`, one module a file format."""

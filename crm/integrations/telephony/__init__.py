@@ -1,0 +1,1 @@
+"""Telephony operators: one module each, all speaking `CallEvent`."""

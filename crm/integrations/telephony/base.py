@@ -1,0 +1,445 @@
+"""The contract of a telephony operator: declare what you need, translate what comes.
+
+A leaf class never repeats security: `verify` runs the checks of every class of the chain, and a
+connection that has neither a secret address nor a signature is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Flag, auto
+from types import TracebackType
+from typing import Any, ClassVar, Self, final
+from urllib.parse import urlsplit
+
+from crm.integrations.errors import IntegrationError
+from crm.integrations.http_protocol import HttpClient, HttpResponse
+from crm.integrations.inbound import InboundRequest, MalformedRequest, Reply, load_json
+from crm.integrations.telephony.events import CallEvent, CallKind, CallResult, Direction
+from crm.integrations.telephony.masking import MAX_SHOWN, readable_body, redact
+from crm.integrations.telephony.operator_errors import (
+    MissingCredentials,
+    NotSupported,
+    OperatorError,
+    RecordingNotReady,
+    WebhookRejected,
+)
+from crm.integrations.telephony.simulation import CallScenario, SimulatedRequest
+
+__all__ = [
+    "CallEvent",
+    "CallKind",
+    "CallResult",
+    "CallScenario",
+    "Capability",
+    "CheckResult",
+    "ClickToCall",
+    "CredentialField",
+    "Direction",
+    "Extension",
+    "KnownCaller",
+    "Line",
+    "MissingCredentials",
+    "NotSupported",
+    "OperatorError",
+    "PlacedCall",
+    "Recording",
+    "RecordingNotReady",
+    "RecordingRef",
+    "SimulatedRequest",
+    "Subscription",
+    "TelephonyOperator",
+    "WebhookRejected",
+    "same_secret",
+]
+
+MAX_RECORDING_BYTES = 300 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})
+
+
+class Capability(Flag):
+    """What an operator can do beyond sending events."""
+
+    NONE = 0
+    CLICK_TO_CALL = auto()
+    HISTORY = auto()
+    RECORDINGS = auto()
+    EXTENSIONS = auto()
+    LINES = auto()
+    SYNCHRONOUS_REPLY = auto()
+    SUBSCRIPTION = auto()
+
+
+@dataclass(frozen=True)
+class CredentialField:
+    """One field of the connection's form; secret ones are stored encrypted and never shown."""
+
+    name: str
+    label: str
+    secret: bool = True
+    help: str = ""
+    required: bool = True
+    default: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickToCall:
+    """Connect an employee with a number; `request_id` is ours, numbers are digits."""
+
+    extension: str
+    number: str
+    request_id: str
+    line_number: str | None = None
+    employee_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedCall:
+    """The operator accepted a call; without its id match the next call of the employee."""
+
+    request_id: str
+    provider_call_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingRef:
+    """Where a recording is: an id to pull by, or an address from an event."""
+
+    recording_ref: str | None = None
+    recording_url: str | None = None
+    provider_call_id: str = ""
+    employee_key: str | None = None
+
+
+class Recording:
+    """An open stream of a recording; read `chunks` inside `with`."""
+
+    def __init__(self, response: HttpResponse, content_type: str) -> None:
+        self._stack = ExitStack()
+        self.chunks: Iterator[bytes] = self._stack.enter_context(response).iter_bytes()
+        self.content_type = content_type
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """An internal number; `employee_key` is the operator's own key of the employee."""
+
+    number: str
+    name: str
+    employee_key: str
+    email: str | None = None
+    department: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A number of the agency that clients dial."""
+
+    number: str
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownCaller:
+    """What the CRM knows of a caller, for operators that ask while the call waits."""
+
+    name: str | None = None
+    responsible_extension: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """A subscription to events that ends by itself."""
+
+    id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Outcome of "check connection", in Russian for the administrator."""
+
+    ok: bool
+    message: str
+
+
+def same_secret(left: str, right: str) -> bool:
+    """Compare in constant time; an empty secret equals nothing."""
+    first, second = (text.encode("utf-8", "surrogatepass") for text in (left, right))
+    return hmac.compare_digest(first, second) and bool(first)
+
+
+class TelephonyOperator(ABC):
+    """One configured account at one operator. Holds no state besides its settings."""
+
+    slug: ClassVar[str]
+    title: ClassVar[str]
+    docs_url: ClassVar[str] = ""
+    capabilities: ClassVar[Capability] = Capability.NONE
+    credentials: ClassVar[tuple[CredentialField, ...]] = ()
+    # Russian sentences for the settings page; may hold `{webhook_url}`.
+    setup_steps: ClassVar[tuple[str, ...]] = ()
+    # Hosts recordings come from; `*.example.ru` means any subdomain.
+    recording_hosts: ClassVar[tuple[str, ...]] = ()
+    # Pause between the end of a call (or the notice) and the first try of its recording.
+    recording_delay: ClassVar[timedelta] = timedelta(seconds=60)
+
+    def __init__(
+        self,
+        connection_id: int,
+        credentials: Mapping[str, str],
+        http: HttpClient,
+        *,
+        webhook_token: str = "",
+    ) -> None:
+        self.connection_id = connection_id
+        self.http = http
+        self._webhook_token = webhook_token
+        self._values = {
+            item.name: str(credentials.get(item.name) or item.default).strip()
+            for item in self.credentials
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} connection {self.connection_id}>"
+
+    # Settings
+
+    def credential(self, name: str) -> str:
+        """Value of a declared credential, "" when it is not filled in."""
+        return self._values[name]
+
+    def missing_credentials(self) -> list[CredentialField]:
+        """Required fields that are empty."""
+        return [item for item in self.credentials if item.required and not self._values[item.name]]
+
+    def secrets(self) -> list[str]:
+        """Everything that must never be shown."""
+        own = [self._values[item.name] for item in self.credentials if item.secret]
+        return [secret for secret in (*own, self._webhook_token) if secret]
+
+    def require_credentials(self) -> None:
+        """Raise `MissingCredentials` naming the empty fields."""
+        missing = ", ".join(f"«{item.label}»" for item in self.missing_credentials())
+        if missing:
+            raise MissingCredentials(
+                f"В настройках подключения не заполнено: {missing}",
+                permanent=True,
+                provider=self.title,
+            )
+
+    # Inbound
+
+    @final
+    def verify(self, request: InboundRequest) -> None:
+        """Run `check_request` of every class of the chain. Raises `WebhookRejected`."""
+        checks = [
+            vars(cls)["check_request"] for cls in type(self).__mro__ if "check_request" in vars(cls)
+        ]
+        if len(checks) == 1 and not self._webhook_token:
+            raise WebhookRejected("У подключения нет ни секрета в адресе, ни подписи")
+        try:
+            for check in reversed(checks):
+                check(self, request)
+        except MalformedRequest as error:
+            raise WebhookRejected(f"Подлинность не проверить: {error.message}") from error
+
+    def check_request(self, request: InboundRequest) -> None:
+        """Check of this class alone, without `super()`. Raises `WebhookRejected`."""
+        if self._webhook_token and not same_secret(request.token, self._webhook_token):
+            raise WebhookRejected("Секрет в адресе не совпадает")
+
+    @abstractmethod
+    def parse(self, request: InboundRequest) -> list[CallEvent]:
+        """Translate a verified request, without network.
+
+        What the operator did not document gives one `UNKNOWN` event, documented noise gives none.
+        Raises `MalformedRequest`.
+        """
+
+    def delivery_key(self, request: InboundRequest) -> str:
+        """Key under which a repeat of the same request is recognised (64 characters)."""
+        parts = [request.path_tail.strip("/"), repr(sorted(request.query.items()))]
+        head = "\n".join(parts).encode("utf-8", "surrogatepass")
+        return hashlib.sha256(head + b"\n" + request.body).hexdigest()
+
+    def caller_question(self, request: InboundRequest) -> str | None:  # noqa: ARG002
+        """Digits of the caller, when the operator waits to be told who calls."""
+        return None
+
+    def reply(self, request: InboundRequest, caller: KnownCaller | None = None) -> Reply:  # noqa: ARG002
+        """Answer for a stored request; `caller` is what `caller_question` brought."""
+        return Reply()
+
+    def mask(self, request: InboundRequest) -> str:
+        """Body for storage and display with every secret masked; never raises."""
+        return self.redacted(readable_body(request))[:MAX_SHOWN]
+
+    def unknown_event(self, request: InboundRequest) -> CallEvent:
+        """The event for a request whose meaning is not known."""
+        return CallEvent(
+            kind=CallKind.UNKNOWN,
+            operator=self.slug,
+            connection_id=self.connection_id,
+            provider_call_id="",
+            event_id=self.delivery_key(request),
+            occurred_at=request.received_at,
+            occurred_at_is_receipt=True,
+            raw=self.mask(request),
+        )
+
+    # Outbound; each raises `OperatorError`. Arguments are for the classes that can do it.
+
+    def place_call(self, call: ClickToCall) -> PlacedCall:  # noqa: ARG002
+        """Ring the employee, then the client."""
+        raise self.unsupported("звонки из CRM")
+
+    def history(self, since: datetime, until: datetime) -> Iterator[CallEvent]:  # noqa: ARG002
+        """Final events of every call between two aware moments."""
+        raise self.unsupported("выгрузка истории звонков")
+
+    def fetch_recording(self, ref: RecordingRef) -> Recording:  # noqa: ARG002
+        """Open the stream of a recording; `RecordingNotReady` when it must be asked later."""
+        raise self.unsupported("загрузка записей")
+
+    def extensions(self) -> list[Extension]:
+        """Internal numbers with their owners."""
+        raise self.unsupported("список внутренних номеров")
+
+    def lines(self) -> list[Line]:
+        """Numbers that clients dial."""
+        raise self.unsupported("список линий")
+
+    def subscribe(self, webhook_url: str, current_id: str | None) -> Subscription:  # noqa: ARG002
+        """Make or renew the subscription to events."""
+        raise self.unsupported("подписка на события")
+
+    def check(self) -> CheckResult:
+        """Try the settings against the live operator; never raises for an operator's failure."""
+        try:
+            self.require_credentials()
+            return CheckResult(True, self.probe())
+        except OperatorError as error:
+            return CheckResult(False, error.message)
+
+    def probe(self) -> str:
+        """Cheapest call that proves the settings; returns a Russian message."""
+        if Capability.EXTENSIONS not in self.capabilities:
+            return "Настройки заполнены. Проверить связь можно только входящим звонком."
+        return f"Связь есть. Внутренних номеров: {len(self.extensions())}"
+
+    @abstractmethod
+    def simulate(self, scenario: CallScenario) -> list[SimulatedRequest]:
+        """Requests of a whole call, signed as the operator signs them."""
+
+    # For operators
+
+    def redacted(self, text: str) -> str:
+        """Text without any secret of this connection."""
+        return redact(text, self.secrets())
+
+    def unsupported(self, what: str) -> NotSupported:
+        """The error for an absent capability."""
+        return NotSupported(f"Не поддерживается: {what}", permanent=True, provider=self.title)
+
+    def failure(
+        self,
+        message: str,
+        *,
+        permanent: bool,
+        response: HttpResponse | None = None,
+        retry_after: timedelta | None = None,
+        kind: type[OperatorError] = OperatorError,
+    ) -> OperatorError:
+        """An error with the provider, status and a shortened body, secrets removed."""
+        return kind(
+            self.redacted(message),
+            permanent,
+            provider=self.title,
+            status=response.status if response is not None else None,
+            body=self.redacted(response.text) if response is not None else "",
+            retry_after=retry_after,
+        )
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        data: Mapping[str, str] | bytes | None = None,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        allow_hosts: Collection[str] | None = None,
+        stream: bool = False,
+        follow_redirects: bool = False,
+    ) -> HttpResponse:
+        """One request, by default to the address's own host only. Raises `OperatorError`."""
+        self.require_credentials()
+        try:
+            return self.http.request(
+                method,
+                url,
+                params=params,
+                data=data,
+                json=json,
+                headers=headers,
+                allow_hosts=allow_hosts or (urlsplit(url).hostname or "",),
+                stream=stream,
+                max_bytes=MAX_RECORDING_BYTES if stream else MAX_ANSWER_BYTES,
+                follow_redirects=follow_redirects,
+            )
+        except IntegrationError as error:
+            raise self.failure(error.message, permanent=error.permanent) from error
+
+    def ensure_success(self, response: HttpResponse) -> None:
+        """Raise `OperatorError` unless the status is 2xx: 429 and 5xx are transient."""
+        status = response.status
+        if 200 <= status < 300:
+            return
+        if status in _TRANSIENT_STATUSES or status >= 500:
+            busy = (
+                "слишком много запросов"
+                if status == 429
+                else "временная ошибка на стороне оператора"
+            )
+            raise self.failure(
+                busy,
+                permanent=False,
+                response=response,
+                retry_after=_retry_after(response),
+            )
+        denied = "ключ или адрес не приняты" if status in (401, 403) else "запрос отклонён"
+        raise self.failure(denied, permanent=True, response=response)
+
+    def answer(self, response: HttpResponse) -> Any:
+        """JSON of a successful answer. Raises `OperatorError`, also for a page instead of JSON."""
+        self.ensure_success(response)
+        try:
+            return load_json(response.text)
+        except MalformedRequest as error:
+            message = "вместо JSON пришёл другой текст"
+            raise self.failure(message, permanent=False, response=response) from error
+
+
+def _retry_after(response: HttpResponse) -> timedelta | None:
+    seconds = response.headers.get("Retry-After", "")
+    return timedelta(seconds=min(int(seconds), 86_400)) if seconds.isdecimal() else None

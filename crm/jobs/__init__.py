@@ -1,0 +1,1 @@
+"""RQ entry points and the schedule: thin, ids as arguments, idempotent."""

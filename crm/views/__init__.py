@@ -1,0 +1,1 @@
+"""Thin: load, check access, act through an operation, answer."""

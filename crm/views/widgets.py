@@ -1,0 +1,7 @@
+"""Field widgets."""
+
+from __future__ import annotations
+
+
+def install_widgets() -> None:
+    """Nothing yet."""
