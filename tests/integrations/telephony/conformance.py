@@ -1,0 +1,244 @@
+"""What every telephony operator must do. Inherit `OperatorConformance` in the operator's test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crm.integrations.inbound import MAX_BODY_BYTES, InboundRequest, MalformedRequest
+from crm.integrations.telephony import registry
+from crm.integrations.telephony.base import (
+    CallEvent,
+    CallKind,
+    CallScenario,
+    Capability,
+    ClickToCall,
+    Direction,
+    MissingCredentials,
+    NotSupported,
+    RecordingRef,
+    TelephonyOperator,
+    WebhookRejected,
+)
+from tests.integrations.fake_http import NoNetwork
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+TOKEN = "webhook-token-of-the-test-0123456789"
+GARBAGE = (
+    b"",
+    b"\x00",
+    b"\xff\xfe\xfa",
+    b"{",
+    b"[]",
+    b"null",
+    b"json=%FF%FE",
+    b"json={}",
+    b"json=[1,2]",
+    b'{"a":' * 20_000,
+    b"json=" + b"[" * 50_000,
+    b"<?xml version='1.0'?><a/>",
+    "текст".encode("cp1251"),
+    b"a=1&" * 1000,
+    b"x" * (MAX_BODY_BYTES + 1),
+)
+
+
+class OperatorConformance:
+    """Set `operator_class` and `settings_of`: they make live and broken connections."""
+
+    operator_class: ClassVar[type[TelephonyOperator]]
+    settings_of: ClassVar[Mapping[str, str]]
+    # Kinds a whole answered inbound call must show.
+    answered_kinds: ClassVar[frozenset[CallKind]] = frozenset(
+        {CallKind.RINGING, CallKind.ANSWERED, CallKind.ENDED}
+    )
+
+    def operator(self, token: str = TOKEN, **changed: str) -> TelephonyOperator:
+        values = {**self.settings_of, **changed}
+        return self.operator_class(7, values, NoNetwork(), webhook_token=token)
+
+    def scenario(self, **changed: object) -> CallScenario:
+        base = CallScenario(
+            call_key="conformance-1",
+            client_number="79031234567",
+            line_number="74950001122",
+            extension="101",
+            started_at=NOW,
+        )
+        return replace(base, **changed)  # type: ignore[arg-type]
+
+    def requests(self, **changed: object) -> Iterator[InboundRequest]:
+        for simulated in self.operator().simulate(self.scenario(**changed)):
+            yield simulated.received(NOW, TOKEN)
+
+    def events(self, **changed: object) -> list[CallEvent]:
+        operator = self.operator()
+        return [event for request in self.requests(**changed) for event in operator.parse(request)]
+
+    def test_it_is_found_by_the_registry_and_describes_itself(self) -> None:
+        assert registry.get(self.operator_class.slug) is self.operator_class
+        assert self.operator_class in registry.all_operators()
+        assert self.operator_class.title
+        assert any("{webhook_url}" in step for step in self.operator_class.setup_steps)
+
+    def test_a_simulated_answered_call_verifies_and_parses_to_a_whole_call(self) -> None:
+        operator = self.operator()
+        for request in self.requests():
+            operator.verify(request)
+        events = self.events()
+        assert self.answered_kinds <= {event.kind for event in events}
+        assert CallKind.UNKNOWN not in {event.kind for event in events}
+        assert len({event.provider_call_id for event in events}) == 1
+        assert {event.client_number for event in events} - {None} == {"79031234567"}
+        assert {event.line_number for event in events} - {None} == {"74950001122"}
+        assert "101" in {event.extension for event in events}
+        assert {event.direction for event in events} - {None} == {Direction.IN}
+
+    def test_a_simulated_missed_call_is_missed(self) -> None:
+        kinds = {event.kind for event in self.events(answered=False)}
+        assert CallKind.MISSED in kinds
+        assert not kinds & {CallKind.ANSWERED, CallKind.ENDED, CallKind.UNKNOWN}
+
+    def test_a_simulated_outgoing_call_is_outgoing(self) -> None:
+        events = self.events(direction=Direction.OUT)
+        assert {event.direction for event in events} - {None} == {Direction.OUT}
+        assert {event.client_number for event in events} - {None} == {"79031234567"}
+
+    def test_events_carry_the_connection_aware_times_and_ids(self) -> None:
+        for event in self.events():
+            assert (event.operator, event.connection_id) == (self.operator_class.slug, 7)
+            assert event.occurred_at.tzinfo is not None
+            assert 0 < len(event.event_id) <= 128
+            assert 0 < len(event.provider_call_id) <= 128
+
+    def test_the_same_request_twice_has_the_same_keys(self) -> None:
+        operator = self.operator()
+        for first, second in zip(self.requests(), self.requests(), strict=True):
+            assert operator.delivery_key(first) == operator.delivery_key(second)
+            assert [event.event_id for event in operator.parse(first)] == [
+                event.event_id for event in operator.parse(second)
+            ]
+
+    def test_different_requests_have_different_keys(self) -> None:
+        operator = self.operator()
+        requests = list(self.requests())
+        assert len({operator.delivery_key(request) for request in requests}) == len(requests)
+        ids = [event.event_id for event in self.events()]
+        assert len(set(ids)) == len(ids)
+
+    def test_another_secret_in_the_address_is_rejected(self) -> None:
+        for wrong in ("", "x", TOKEN + "x", "секрет"):
+            for request in self.requests():
+                with pytest.raises(WebhookRejected):
+                    self.operator().verify(replace(request, token=wrong))
+
+    def test_other_credentials_reject_every_request(self) -> None:
+        secret = [field.name for field in self.operator_class.credentials if field.secret]
+        wrong = self.operator(token=TOKEN + "-rotated", **dict.fromkeys(secret, "another-secret"))
+        for request in self.requests():
+            with pytest.raises(WebhookRejected):
+                wrong.verify(request)
+
+    def test_a_connection_without_any_secret_rejects_every_request(self) -> None:
+        empty = self.operator(token="", **dict.fromkeys(self.settings_of, ""))
+        for request in self.requests():
+            with pytest.raises(WebhookRejected):
+                empty.verify(replace(request, token=""))
+
+    @pytest.mark.parametrize("body", GARBAGE, ids=range(len(GARBAGE)))
+    def test_garbage_never_breaks_it(self, body: bytes) -> None:
+        for request in self.requests():
+            self.survives(replace(request, body=body))
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
+    )
+    @given(body=st.binary(max_size=300), tail=st.text(max_size=30))
+    def test_any_bytes_never_break_it(self, body: bytes, tail: str) -> None:
+        request = next(self.requests())
+        self.survives(replace(request, body=body))
+        self.survives(replace(request, body=body, path_tail=tail))
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
+    )
+    @given(data=st.data())
+    def test_a_damaged_request_never_breaks_it(self, data: st.DataObject) -> None:
+        request = data.draw(st.sampled_from(list(self.requests())))
+        at = data.draw(st.integers(0, max(0, len(request.body) - 1)))
+        inserted = data.draw(st.binary(max_size=3))
+        self.survives(replace(request, body=request.body[:at] + inserted + request.body[at + 1 :]))
+
+    def survives(self, request: InboundRequest) -> None:
+        operator = self.operator()
+        with suppress(WebhookRejected):
+            operator.verify(request)
+        try:
+            events = operator.parse(request)
+        except MalformedRequest:
+            events = []
+        assert all(isinstance(event, CallEvent) for event in events)
+        assert len(operator.delivery_key(request)) <= 128
+        assert len(operator.mask(request)) <= 100_000
+        assert 200 <= operator.reply(request).status < 500
+
+    def test_an_unknown_notice_is_counted_not_lost(self) -> None:
+        request = replace(next(self.requests()), path_tail="events/of-next-year", body=b"")
+        try:
+            events = self.operator().parse(request)
+        except MalformedRequest:
+            return
+        assert [event.kind for event in events] == [CallKind.UNKNOWN]
+
+    def test_secrets_are_never_shown(self) -> None:
+        operator = self.operator()
+        secrets = operator.secrets()
+        assert TOKEN in secrets
+        for request in self.requests():
+            texts = [operator.mask(request), repr(request), repr(operator)]
+            for event in operator.parse(request):
+                texts += [event.raw, repr(event)]
+            for text in texts:
+                assert not [secret for secret in secrets if secret in text]
+        error = operator.failure("сбой " + " ".join(secrets), permanent=True)
+        assert not [secret for secret in secrets if secret in f"{error} {error!r}"]
+
+    def test_missing_credentials_are_named(self) -> None:
+        required = [field for field in self.operator_class.credentials if field.required]
+        empty = self.operator(**dict.fromkeys(self.settings_of, ""))
+        assert empty.missing_credentials() == [field for field in required if not field.default]
+        if not empty.missing_credentials():
+            return
+        result = empty.check()
+        assert not result.ok
+        for field in empty.missing_credentials():
+            assert field.label in result.message
+        with pytest.raises(MissingCredentials):
+            empty.require_credentials()
+
+    def test_what_it_cannot_do_is_said(self) -> None:
+        operator = self.operator()
+        call = ClickToCall(extension="101", number="79031234567", request_id="crm-1")
+        attempts: dict[Capability, Callable[[], object]] = {
+            Capability.CLICK_TO_CALL: lambda: operator.place_call(call),
+            Capability.HISTORY: lambda: list(operator.history(NOW, NOW)),
+            Capability.RECORDINGS: lambda: operator.fetch_recording(RecordingRef()),
+            Capability.EXTENSIONS: operator.extensions,
+            Capability.LINES: operator.lines,
+            Capability.SUBSCRIPTION: lambda: operator.subscribe("https://crm.example.ru", None),
+        }
+        for capability, attempt in attempts.items():
+            if capability not in operator.capabilities:
+                with pytest.raises(NotSupported, match="Не поддерживается"):
+                    attempt()
