@@ -1,1 +1,1 @@
-"""The only code that writes: one file a capability, validate everything, change, record, emit, one transaction."""
+"""The only code that writes: check everything, change, record and emit in one transaction."""

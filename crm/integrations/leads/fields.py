@@ -46,7 +46,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "referrer": ("ref", "referer"),
     "form_name": ("form", "formid"),
     "ym_client_id": ("ymuid",),
-    "client_id": ("clientid",),
+    "client_id": (),
     "yclid": (),
     "gclid": (),
     "ga_client_id": (),

@@ -256,8 +256,10 @@ def preflight(request: InboundRequest, settings: IntakeSettings) -> Reply:
 
 
 def token_reply(request: InboundRequest, settings: IntakeSettings, now: dt.datetime) -> Reply:
-    """Answer `GET …/token`, the time-trap token of the snippet; raises LeadRejected 403."""
+    """Answer `GET …/token`, the time-trap token of the snippet; raises LeadRejected 403, 404."""
     origin = request.headers.get("Origin")
+    if not settings.token_secret:
+        raise LeadRejected(404, "not_found")
     if not origin_allowed(origin, settings):
         raise LeadRejected(403, "origin_not_allowed")
     headers = cors_headers(origin, settings) | {"Cache-Control": "no-store"}
