@@ -1,0 +1,86 @@
+"""Pages keep to the content policy and to the icons and macros that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from jinja2 import Environment
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
+ICONS = ROOT / "static" / "vendor" / "icons" / "tabler-icons.min.css"
+COMMENT = re.compile(r"\{#.*?#\}", re.S)
+
+
+def source(path: Path) -> str:
+    """Text without Jinja comments."""
+    return COMMENT.sub("", path.read_text(encoding="utf-8"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=name)
+def test_a_template_is_sound(path: Path) -> None:
+    Environment(autoescape=True, extensions=["jinja2.ext.i18n"]).parse(
+        path.read_text(encoding="utf-8")
+    )
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=name)
+def test_a_template_has_nothing_inline(path: Path) -> None:
+    text = source(path)
+    # Letters and printed documents are no pages of the site.
+    if "letters" in path.parts or "print" in path.parts:
+        pytest.skip("not a page of the site")
+    assert not re.search(r"<script(?![^>]*\bsrc=)", text), "inline script"
+    assert not re.search(r"<style\b", text), "inline style sheet"
+    assert not re.search(r"\son[a-z]+\s*=\s*[\"']", text), "inline handler"
+    assert "javascript:" not in text
+    styles = re.findall(r"\sstyle=\"([^\"]*)\"", text)
+    assert [style for style in styles if not style.startswith("--")] == []
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=name)
+def test_a_changing_form_carries_the_token(path: Path) -> None:
+    text = source(path)
+    for form in re.findall(r"<form\b[^>]*method=\"post\".*?</form>", text, re.S | re.I):
+        assert "csrf" in form or "hidden_tag" in form, form[:120]
+
+
+def icons() -> set[str]:
+    if not ICONS.is_file():
+        pytest.skip("static/vendor is not built: scripts/assets.py")
+    return set(re.findall(r"\.ti-([a-z0-9-]+):{1,2}before", ICONS.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", [*TEMPLATES, *SCRIPTS], ids=name)
+def test_an_icon_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    used = set(re.findall(r"\bicon\(['\"]([a-z0-9-]*[a-z0-9])['\"]", text))
+    used |= set(re.findall(r"['\"\s]ti ti-([a-z0-9-]+)[\"'\s]", text))
+    assert used - icons() == set()
+
+
+def test_a_macro_called_exists() -> None:
+    known = set(re.findall(r"macro (\w+)\(", source(ROOT / "templates" / "ui.html")))
+    called = {
+        (name(path), macro)
+        for path in TEMPLATES
+        for macro in re.findall(r"\bui\.(\w+)\(", source(path))
+    }
+    assert {call for call in called if call[1] not in known} == set()
+
+
+def test_a_script_module_imported_exists() -> None:
+    missing = [
+        (path.name, target)
+        for path in SCRIPTS
+        for target in re.findall(r"from \"\./([\w.-]+)\"", path.read_text(encoding="utf-8"))
+        if not (path.parent / target).is_file()
+    ]
+    assert missing == []
