@@ -93,7 +93,6 @@ def load(env: Mapping[str, str] | None = None) -> dict[str, Any]:
         "SQLALCHEMY_DATABASE_URI": database,
         "SQLALCHEMY_ENGINE_OPTIONS": _engine_options(database),
         "REDIS_URL": env.get("REDIS_URL", ""),
-        "RATELIMIT_STORAGE_URI": env.get("REDIS_URL") or "memory://",
         "STORAGE_URL": env.get("STORAGE_URL") or f"file://{instance / 'files'}",
         "PORT": port,
         "PUBLIC_URL": public_url,

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import config
+from crm import embedded
 from crm.models import Model, db
 from crm.security.manager import CrmSecurityManager
 from crm.values.vault import vault
@@ -49,6 +50,7 @@ def build(overrides: Mapping[str, Any]) -> Flask:
     )
     app.config.update(config.load())
     app.config.update(overrides)
+    _queue_settings(app)
     vault.configure(app.config["ENCRYPTION_KEYS"])
     if app.config["PROXY_HOPS"]:
         hops = app.config["PROXY_HOPS"]
@@ -76,10 +78,17 @@ def build(overrides: Mapping[str, Any]) -> Flask:
     return app
 
 
+def _queue_settings(app: Flask) -> None:
+    """Without a configured Redis the embedded one of this instance is meant."""
+    url = app.config["REDIS_URL"] or embedded.redis_url(Path(app.config["INSTANCE_DIR"]), {})
+    app.config["REDIS_URL"] = url
+    app.config.setdefault("RATELIMIT_STORAGE_URI", embedded.limiter_url(url))
+
+
 def _redis(url: str) -> Redis:
     """Pooled client that gives up soon: a page must not wait for a dead queue."""
     return Redis.from_url(
-        url or "redis://127.0.0.1:6379/0",
+        url,
         socket_connect_timeout=0.5,
         socket_timeout=2,
         health_check_interval=30,

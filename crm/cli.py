@@ -11,7 +11,7 @@ from flask.cli import FlaskGroup
 from crm import create_app
 
 main = FlaskGroup(
-    "crm",
+    name="crm",
     create_app=create_app,
     add_default_commands=False,
     add_version_option=False,

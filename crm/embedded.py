@@ -95,6 +95,11 @@ def redis_url(instance: Path, env: Mapping[str, str] | None = None) -> str:
     return configured or f"unix://{redis_socket(instance)}?db=0"
 
 
+def limiter_url(url: str) -> str:
+    """The same Redis as the rate limiter spells it: ``unix://`` has another name there."""
+    return f"redis+{url}" if url.startswith("unix://") else url
+
+
 def redis_answers(path: Path) -> bool:
     """True when a Redis on this Unix socket answers PING within a second."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

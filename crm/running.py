@@ -64,7 +64,8 @@ def plan(env: Mapping[str, str]) -> Plan:
     settings = config.load(env)
     instance = Path(settings["INSTANCE_DIR"])
     children = {
-        **env,
+        # Without compiled files each start would cost seconds more.
+        **{name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "INSTANCE_DIR": str(instance),
         "REDIS_URL": embedded.redis_url(instance, env),
         "DEMO_MODE": env.get("DEMO_MODE", "1"),
@@ -187,9 +188,12 @@ def _start_redis(supervisor: Supervisor, what: Plan) -> None:
     supervisor.run(until=lambda: embedded.redis_answers(target))
 
 
-def _start_rest(supervisor: Supervisor, what: Plan) -> None:
+def _start_site(supervisor: Supervisor, what: Plan) -> None:
     supervisor.add(Service("web", web_argv(what.settings, what.host)))
     supervisor.add(Service("events", events_argv(what.settings, what.host)))
+
+
+def _start_background(supervisor: Supervisor) -> None:
     supervisor.add(Service("worker", crm_argv("worker")))
     supervisor.add(Service("cron", crm_argv("cron")))
 
@@ -228,9 +232,11 @@ def _serve(what: Plan, started: float) -> None:
         _start_redis(supervisor, what)
         if not supervisor.stopping:
             prepare(what)
-            _start_rest(supervisor, what)
+            _start_site(supervisor, what)
             _wait_ready(supervisor, what)
         if supervisor.ready:
+            # All four at once would fight for the processor and delay the first page.
+            _start_background(supervisor)
             _greet(what, time.monotonic() - started)
         supervisor.run()
         say("Останавливаю…")

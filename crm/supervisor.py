@@ -31,6 +31,7 @@ LINE_WIDTH = 160
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 STEADY_SECONDS = 60.0
 GRACE_SECONDS = 12.0
+KILL_SECONDS = 3.0
 START_SECONDS = 60.0
 CRASHES_AT_START = 3
 ALARMING = ("ERROR", "CRITICAL", "Traceback", "Exception")
@@ -79,7 +80,8 @@ def _gunicorn(bind: str) -> list[str]:
     # No access log: addresses of incoming webhooks carry their secrets.
     limits = ["--timeout", "60", "--graceful-timeout", "8", "--keep-alive", "15"]
     start = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", bind]
-    return [*start, "--log-level", "warning", *limits, *memory]
+    hooks = ["--config", f"file:{Path(__file__).with_name('gunicorn_hooks.py')}"]
+    return [*start, *hooks, "--log-level", "warning", *limits, *memory]
 
 
 # --- children ---------------------------------------------------------------------------------
@@ -144,13 +146,20 @@ class Child:
 
 
 def kill_session(leader: int) -> None:
-    """SIGKILL to every process of the session that ``leader`` began, also after its death."""
-    for pid in session_members(leader):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """SIGKILL to every process of the session that ``leader`` began, also after its death.
+
+    Waits until they are gone, so that what they held, a port for one, is free again.
+    """
     if not Path("/proc/self/stat").exists():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGKILL)
+        return
+    deadline = time.monotonic() + KILL_SECONDS
+    while (members := session_members(leader)) and time.monotonic() < deadline:
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def session_members(leader: int) -> list[int]:
@@ -242,7 +251,15 @@ class Supervisor:
             child.kill_rest()
         self._read(0)
         for child in group:
-            child.log.close()
+            self._forget(child)
+
+    def _forget(self, child: Child) -> None:
+        if child.process is not None and child.process.stdout is not None:
+            pipe = child.process.stdout
+            if not pipe.closed:
+                self._selector.unregister(pipe)
+                pipe.close()
+        child.log.close()
 
     def _start(self, child: Child) -> None:
         child.restart_at = 0.0

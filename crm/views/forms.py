@@ -8,7 +8,8 @@ from flask_appbuilder.fields import QuerySelectField
 from flask_appbuilder.forms import GeneralModelConverter
 from flask_babel import gettext as _
 from sqlalchemy import select
-from wtforms import BooleanField, Field, validators
+from wtforms import BooleanField, validators
+from wtforms.fields.choices import SelectFieldBase
 from wtforms.widgets import Select
 
 from crm.models import Contact, Deal, Employee, Listing, Model, Source, db
@@ -38,7 +39,7 @@ class RemoteSelectWidget:
         return Select(multiple=self.multiple)(field, **kwargs)
 
 
-class RemoteSelectField(Field):
+class RemoteSelectField(SelectFieldBase):
     """One related row, or many, each checked against what the person may see."""
 
     def __init__(self, label: Any, model: type[Model], multiple: bool = False, **kwargs: Any):
