@@ -57,7 +57,7 @@ class AgencyInfo:
     logo_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OfferRead:
     """An offer taken from the file; `position` counts offers from 1."""
 
@@ -146,4 +146,4 @@ class Portal(ABC):
 
     @abstractmethod
     def carried(self, offer: Offer, agency: AgencyInfo, *, modern: bool = False) -> Offer:
-        """What is left of the offer after the format: `read(write(x)) == carried(x)`."""
+        """The offer after all losses of the format: reading what was written gives exactly it."""

@@ -87,7 +87,7 @@ class FieldSpec:
         if self.kind is FieldKind.MULTI:
             return [str(word) for word in value]
         if self.kind is FieldKind.LIST:
-            return [asdict(i) if isinstance(i, Metro | OfferPhoto) else str(i) for i in value]
+            return [_encode_item(item) for item in value]
         if self.kind in (FieldKind.BOOL, FieldKind.INT):
             return value
         return str(value)
@@ -96,7 +96,7 @@ class FieldSpec:
         """The value that `encode` gave. Raises `ValueError` naming the field."""
         try:
             return self._decode(value)
-        except (ValueError, TypeError, AttributeError, InvalidOperation) as error:
+        except (ValueError, TypeError, LookupError, InvalidOperation) as error:
             raise ValueError(f"Поле «{self.label}»: недопустимое значение") from error
 
     def _decode(self, value: Any) -> Any:
@@ -109,16 +109,16 @@ class FieldSpec:
         if self.kind is FieldKind.DECIMAL:
             return _finite(value)
         if self.kind is FieldKind.ENUM and self.enum is not None:
-            return self.enum(value)
+            return self.enum.of(value)
         return _exactly(_JSON_TYPES[self.kind], value)
 
     def _decode_item(self, value: Any) -> Any:
         if self.enum is not None:
-            return self.enum(value)
+            return self.enum.of(value)
         if self.item is Metro:
             return Metro(**value)
         if self.item is OfferPhoto:
-            return OfferPhoto(url=value["url"], kind=v.PhotoKind(value["kind"]))
+            return OfferPhoto(url=value["url"], kind=v.PhotoKind.of(value["kind"]))
         if self.item is Decimal:
             return _finite(value)
         return _exactly(str, value)
@@ -129,6 +129,12 @@ _JSON_TYPES: dict[FieldKind, type] = {
     FieldKind.INT: int,
     FieldKind.BOOL: bool,
 }
+
+
+def _encode_item(item: Any) -> Any:
+    if isinstance(item, OfferPhoto):
+        return {"url": item.url, "kind": str(item.kind)}
+    return asdict(item) if isinstance(item, Metro) else str(item)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
+from typing import TypeGuard
 
 from crm.integrations import portals
 from crm.integrations.portals.base import Portal
@@ -28,7 +29,7 @@ def _portals() -> Mapping[str, Portal]:
     return MappingProxyType(dict(sorted(found.items())))
 
 
-def _is_portal(kind: type, module_name: str) -> bool:
+def _is_portal(kind: type, module_name: str) -> TypeGuard[type[Portal]]:
     own = kind.__module__ == module_name
     return own and issubclass(kind, Portal) and not inspect.isabstract(kind)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Self
 
 
 class Term(enum.StrEnum):
@@ -15,6 +16,14 @@ class Term(enum.StrEnum):
         term._value_ = value
         term.label = label
         return term
+
+    @classmethod
+    def of(cls, value: object) -> Self:
+        """The word with this value. Raises `ValueError`."""
+        for term in cls:
+            if term.value == value:
+                return term
+        raise ValueError(f"{cls.__name__}: {value!r}")
 
 
 class DealType(Term):

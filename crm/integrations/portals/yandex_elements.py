@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from crm.integrations.portals import yandex_vocabulary as y
+from crm.integrations.portals.fields import FIELDS, FieldKind
 from crm.integrations.portals.yandex_vocabulary import Element, Form
 
 
 def _row(form: Any, modern: bool = False, /, **fields: str) -> list[Element]:
     """Elements of one form: Python names of elements with `_` for `-`, to fields of the offer."""
-    return [
-        Element(tag.replace("_", "-"), field, form, modern) for tag, field in fields.items()
-    ]
+    return [Element(tag.replace("_", "-"), field, form, modern) for tag, field in fields.items()]
 
 
 SIMPLE: tuple[Element, ...] = (
@@ -76,7 +75,8 @@ SIMPLE: tuple[Element, ...] = (
     ),
     *_row(Form.TEXT, True, yandex_house_id="yandex_house_id"),
     *_row(y.BUILDING_STATES, building_state="building_state"),
-    *_row(Form.POSITIVE, built_year="built_year", ready_quarter="ready_quarter"),
+    *_row(Form.POSITIVE, built_year="built_year"),
+    *_row(Form.QUARTER, ready_quarter="ready_quarter"),
     *_row(Form.DATE, True, key_handover_date="key_handover_date"),
     *_row(Form.DECIMAL, ceiling_height="ceiling_height"),
     *_row(
@@ -235,3 +235,5 @@ ABSENT_FIELDS = frozenset(
         "monthly_income",
     }
 )
+
+TEXT_FIELDS = tuple(name for name, spec in FIELDS.items() if spec.kind is FieldKind.TEXT)

@@ -12,6 +12,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, Generic, TypeVar
 
 from crm.integrations.portals import vocabulary as v
 
@@ -25,7 +26,10 @@ MAX_DESCRIPTION = 10_000
 PRICE_SOTKA = "\N{LATIN SMALL LETTER C}отка"
 
 
-class Words[T: v.Term]:
+T = TypeVar("T", bound=v.Term)
+
+
+class Words(Generic[T]):
     """A two-way table: the first word of a term is written, all of them are read.
 
     `folded` names terms that the format has no word for, with the nearest one it has.
@@ -212,9 +216,7 @@ PHOTO_TAGS = Words(
         v.PhotoKind.FLOOR_PLAN: ("floor-plan",),
     }
 )
-ROOM_LAYOUTS = Words(
-    {v.RoomLayout.ISOLATED: ("раздельные",), v.RoomLayout.ADJACENT: ("смежные",)}
-)
+ROOM_LAYOUTS = Words({v.RoomLayout.ISOLATED: ("раздельные",), v.RoomLayout.ADJACENT: ("смежные",)})
 WINDOW_VIEWS: dict[str, tuple[v.WindowView, ...]] = {
     "во двор": (v.WindowView.YARD,),
     "на улицу": (v.WindowView.STREET,),
@@ -350,6 +352,7 @@ class Form(enum.Enum):
     TEXT = enum.auto()
     INT = enum.auto()
     POSITIVE = enum.auto()
+    QUARTER = enum.auto()
     DECIMAL = enum.auto()
     BOOL = enum.auto()
     YES = enum.auto()
@@ -364,7 +367,7 @@ class Element:
 
     tag: str
     field: str
-    form: Form | Words[v.Term]
+    form: Form | Words[Any]
     modern: bool = False
 
 
