@@ -29,3 +29,6 @@ def _load() -> None:
 
 
 _load()
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ from crm.models.appeal import Appeal, Channel
 from crm.models.base import Model, db
 from crm.models.contact import Contact, ContactEmail, ContactPhone
 from crm.models.deal import Deal, MoveHow, StageHistory
+from crm.models.demo import DemoManifest
 from crm.models.feed import Feed, FeedRun, FeedRunItem, ImportFeed, RunState
 from crm.models.files import StoredFile
 from crm.models.inbound import DeliveryState, InboundDelivery, IntakePoint
@@ -46,7 +47,7 @@ from crm.models.timeline import Comment, EventKind, TimelineEvent
 __all__ = [
     "Action", "Appeal", "AuditEntry", "AuthSession", "BrowserEvent", "Call", "CallLeg",
     "CallState", "Channel", "Comment", "Company", "Contact", "ContactEmail", "ContactPhone",
-    "Deal", "DealSide", "DeliveryState", "Department", "DepartmentKind", "Employee", "EventKind",
+    "Deal", "DealSide", "DeliveryState", "DemoManifest", "Department", "DepartmentKind", "Employee", "EventKind",
     "Feed", "FeedRun", "FeedRunItem", "ImportFeed", "InboundDelivery", "IntakePoint", "JobSlot",
     "Listing", "ListingPhoto", "ListingState", "LossReason", "Model", "MoveHow", "ObjectKind",
     "Office", "PhotoState", "Pipeline", "PriceChange", "RecordingState", "RequiredField",

@@ -6,7 +6,17 @@ import datetime as dt
 import enum
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crm.models.base import Model, UtcDateTime
@@ -58,6 +68,13 @@ class Appeal(Model):
         Index("ix_appeal_source", "source_id", "received_at"),
         # Doubles of a form within ten minutes (site.md §8.2).
         Index("ix_appeal_double", "double_key", "received_at"),
+        # Black list: numbers that a person has marked as spam, a handful among many.
+        Index(
+            "ix_appeal_spam_phone",
+            "phone",
+            postgresql_where=text("is_spam"),
+            sqlite_where=text("is_spam"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

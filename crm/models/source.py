@@ -80,5 +80,11 @@ class Source(Timestamps, Model):
     department: Mapped[Department | None] = relationship()
     tags: Mapped[list[Tag]] = relationship(secondary=source_tag)
 
+    @property
+    def utm(self) -> str:
+        """The four marks in one line, «—» for an empty one; "" when the source has none."""
+        marks = (self.utm_source, self.utm_medium, self.utm_campaign, self.utm_content)
+        return " / ".join(mark or "—" for mark in marks) if any(marks) else ""
+
     def __repr__(self) -> str:
         return self.name

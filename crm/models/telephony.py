@@ -7,6 +7,7 @@ import enum
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     Boolean,
     ForeignKey,
     Index,
@@ -126,6 +127,8 @@ class Call(Timestamps, Model):
     result: Mapped[str | None] = mapped_column(String(20))
     # The facts below came from the operator's final record, not from live events.
     is_final: Mapped[bool] = mapped_column(Boolean, default=False)
+    # Which of them: a live event that comes late must not overrule exactly these.
+    final_fields: Mapped[list[str]] = mapped_column(JSON, default=list)
     client_number: Mapped[str | None] = mapped_column(String(32))
     client_key: Mapped[str | None] = mapped_column(String(32))
     line_number: Mapped[str | None] = mapped_column(String(32))
@@ -167,6 +170,8 @@ class CallLeg(Model):
     extension: Mapped[str | None] = mapped_column(String(64))
     employee_id: Mapped[int | None] = mapped_column(ForeignKey("ab_user.id"))
     state: Mapped[str] = mapped_column(String(10), default=CallState.RINGING)
+    # Of several who talked the first is the one who answered the call.
+    answered_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 
 
 class SeenCallEvent(Model):

@@ -80,6 +80,13 @@ def upgrade() -> None:
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_company'))
     )
+    op.create_table('demo_manifest',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('ranges', sa.JSON(), nullable=False),
+    sa.Column('company_before', sa.JSON(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_demo_manifest'))
+    )
     op.create_table('department',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('name', sa.String(length=120), nullable=False),
@@ -861,6 +868,7 @@ def upgrade() -> None:
     sa.Column('state', sa.String(length=10), nullable=False),
     sa.Column('result', sa.String(length=20), nullable=True),
     sa.Column('is_final', sa.Boolean(), nullable=False),
+    sa.Column('final_fields', sa.JSON(), nullable=False),
     sa.Column('client_number', sa.String(length=32), nullable=True),
     sa.Column('client_key', sa.String(length=32), nullable=True),
     sa.Column('line_number', sa.String(length=32), nullable=True),
@@ -1015,6 +1023,7 @@ def upgrade() -> None:
         batch_op.create_index('ix_appeal_double', ['double_key', 'received_at'], unique=False)
         batch_op.create_index('ix_appeal_received', ['received_at', 'id'], unique=False)
         batch_op.create_index('ix_appeal_source', ['source_id', 'received_at'], unique=False)
+        batch_op.create_index('ix_appeal_spam_phone', ['phone'], unique=False, postgresql_where=sa.text('is_spam'), sqlite_where=sa.text('is_spam'))
 
     op.create_table('call_leg',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -1023,6 +1032,7 @@ def upgrade() -> None:
     sa.Column('extension', sa.String(length=64), nullable=True),
     sa.Column('employee_id', sa.Integer(), nullable=True),
     sa.Column('state', sa.String(length=10), nullable=False),
+    sa.Column('answered_at', sa.DateTime(timezone=True), nullable=True),
     sa.ForeignKeyConstraint(['call_id'], ['call.id'], name=op.f('fk_call_leg_call_id_call'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['employee_id'], ['ab_user.id'], name=op.f('fk_call_leg_employee_id_ab_user')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_call_leg')),
@@ -1077,6 +1087,7 @@ def downgrade() -> None:
     op.drop_table('seen_call_event')
     op.drop_table('call_leg')
     with op.batch_alter_table('appeal', schema=None) as batch_op:
+        batch_op.drop_index('ix_appeal_spam_phone', postgresql_where=sa.text('is_spam'), sqlite_where=sa.text('is_spam'))
         batch_op.drop_index('ix_appeal_source')
         batch_op.drop_index('ix_appeal_received')
         batch_op.drop_index('ix_appeal_double')
@@ -1250,6 +1261,7 @@ def downgrade() -> None:
 
     op.drop_table('inbound_delivery')
     op.drop_table('department')
+    op.drop_table('demo_manifest')
     op.drop_table('company')
     op.drop_table('ab_view_menu')
     op.drop_table('ab_role')
