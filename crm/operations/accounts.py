@@ -110,7 +110,8 @@ def _find(login: str) -> Employee | None:
     query = select(Employee).where(
         or_(func.lower(Employee.username) == wanted, func.lower(Employee.email) == wanted)
     )
-    return db.session.scalars(query.limit(1)).first()
+    found: Employee | None = db.session.scalars(query.limit(1)).first()
+    return found
 
 
 @cache

@@ -30,7 +30,8 @@ from crm.security.principal import ADMIN_ROLE
 
 UNDEFINED_SOURCE = "Не определён"
 # name, type, colour, options that differ from the type's defaults, preset tasks
-_STAGES = (
+_Preset = tuple[str, StageType, str, dict[str, bool], tuple[str, ...]]
+_STAGES: tuple[_Preset, ...] = (
     ("Первичный контакт", StageType.IN_WORK, "#3056d3", {}, ("Позвонить клиенту", "Уточнить потребность")),
     ("Потребность", StageType.IN_WORK, "#7a5af8", {"mandatory": True}, ("Отправить подборку", "Уточнить бюджет")),
     ("Показ / Встреча", StageType.IN_WORK, "#f79009", {}, ("Провести показ", "Получить обратную связь")),

@@ -17,7 +17,7 @@ from crm.security.principal import ADMIN_ROLE
 _READ = ("can_list", "can_show")
 _WORK = (*_READ, "can_add", "can_edit")
 _FULL = (*_WORK, "can_delete", "can_export", "can_run", "can_replay")
-_DAILY = {
+_DAILY: dict[str, Iterable[str]] = {
     "Deals": _WORK,
     "Tasks": (*_WORK, "can_delete"),
     "Appeals": _WORK,
@@ -26,7 +26,7 @@ _DAILY = {
     "Contacts": _WORK,
     "Search": ("can_list",),
 }
-_LEAD = {view: (*names, "can_export") for view, names in _DAILY.items()}
+_LEAD: dict[str, Iterable[str]] = {view: (*names, "can_export") for view, names in _DAILY.items()}
 ROLE_PERMISSIONS: dict[str, dict[str, Iterable[str]]] = {
     "Директор": {
         **_LEAD,
@@ -71,7 +71,7 @@ def synchronise() -> int:
     the administrator's own role, which always has all. Returns how many exist.
     """
     existing = {(row.permission.name, row.view_menu.name): row for row in _rows()}
-    for view in current_app.appbuilder.baseviews:
+    for view in current_app.extensions["appbuilder"].baseviews:
         for name in view.base_permissions or ():
             key = (name, view.class_permission_name)
             if key not in existing:
@@ -91,8 +91,8 @@ def synchronise() -> int:
     return len(existing)
 
 
-def _rows() -> Iterable[PermissionView]:
-    return db.session.scalars(select(PermissionView)).all()
+def _rows() -> list[PermissionView]:
+    return list(db.session.scalars(select(PermissionView)))
 
 
 def _named(model: type[Permission] | type[ViewMenu], name: str) -> Permission | ViewMenu:

@@ -131,7 +131,7 @@ def _deal_rule(principal: Principal, action: Action) -> Condition:
         reach.append(
             and_(Deal.responsible_id.is_(None), Deal.department_id == principal.department_id)
         )
-    hidden = false()
+    hidden: Condition = false()
     if principal.is_ordinary():
         hidden = Deal.stage_id.in_(select(Stage.id).where(~Stage.available_to_manager))
     if action is Action.VIEW:
@@ -142,7 +142,7 @@ def _deal_rule(principal: Principal, action: Action) -> Condition:
     return and_(alive, or_(*reach), ~hidden)
 
 
-def _on_stage(option: Condition) -> Condition:
+def _on_stage(option: Any) -> Condition:
     return Deal.stage_id.in_(select(Stage.id).where(option))
 
 

@@ -15,6 +15,7 @@ _NEAR = {
     "ru": {-1: "вчера", 0: "сегодня", 1: "завтра"},
     "en": {-1: "yesterday", 0: "today", 1: "tomorrow"},
 }
+_SIZES: tuple[int, int, int] = (10**9, 10**6, 10**3)
 _SHORT = {"ru": ("млрд", "млн", "тыс."), "en": ("bn", "m", "k")}
 _CURRENCY = {"RUB": "₽", "RUR": "₽", "USD": "$", "EUR": "€"}
 
@@ -47,7 +48,7 @@ def money_short(value: Decimal | int | None, currency: str = "RUB", locale: str 
     if value is None:
         return "—"
     sign = _CURRENCY.get(currency, currency)
-    for size, word in zip((10**9, 10**6, 10**3), _SHORT[_known(locale)], strict=True):
+    for size, word in zip(_SIZES, _SHORT[_known(locale)], strict=True):
         if abs(value) >= size:
             digits = decimal(Decimal(value) / size, 1, locale)
             return f"{digits}{NBSP}{word}{NBSP}{sign}"

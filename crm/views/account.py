@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import current_app, flash, redirect, request, session, url_for
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -135,7 +137,8 @@ def limit_login(limiter: Limiter, view: AccountView, rule: str) -> None:
     guarded = current_app.view_functions["AccountView.login"]
     by_address = limiter.limit(rule, methods=["POST"])(guarded)
     by_account = limiter.limit("10 per 5 minutes", key_func=_account_key, methods=["POST"])
-    current_app.view_functions["AccountView.login"] = by_account(by_address)
+    limited: Any = by_account(by_address)
+    current_app.view_functions["AccountView.login"] = limited
 
 
 def _account_key() -> str:

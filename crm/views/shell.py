@@ -90,7 +90,7 @@ def choose_locale() -> str:
     if not has_request_context():
         return default
     known: Mapping[str, Any] = current_app.config["LANGUAGES"]
-    chosen = session.get("locale")
+    chosen = str(session.get("locale"))
     return chosen if chosen in known else default
 
 

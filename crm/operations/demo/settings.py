@@ -187,11 +187,11 @@ def _feeds(world: World) -> None:
         Feed(name="Яндекс Недвижимость", portal="yandex", token=FEED_TOKEN, phone="+78120001106"),
         ImportFeed(name="Объекты партнёров", portal="yandex", state_for_new="draft", active=False),
     )
+    assert world.buyers is not None  # noqa: S101
+    showing = world.buyers.working[2]
     for person in world.people:
         if person.login in {"director", "head", "manager"}:
-            for name, query in (
-                ("Без задач", "no_task=1"),
-                ("Просроченные", "overdue=1"),
-                ("Незаведённые", "unprocessed=1"),
-            ):
-                world.add(SavedView(user_id=person.id, page="deals", name=name, query=query))
+            query = f"stage={showing.id}&no_task=1"
+            world.add(
+                SavedView(user_id=person.id, page="deals", name="Показы без задачи", query=query)
+            )

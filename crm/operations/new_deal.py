@@ -1,0 +1,85 @@
+"""A deal made by hand for a client given by his phone: contact and deal in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask_babel import gettext as _
+from sqlalchemy import exists, select
+
+from crm.models import Contact, Deal, Stage, StageType, db
+from crm.operations import contacts, deals
+from crm.operations.errors import ValidationErrors
+from crm.operations.transaction import operation
+from crm.security import visibility
+from crm.security.principal import Principal
+from crm.values import phones
+
+_CLIENT = ("contact_name", "contact_email")
+
+
+@operation
+def create_with_client(
+    *,
+    pipeline_id: int,
+    by: Principal,
+    values: Mapping[str, Any],
+    phone: str = "",
+    contact_id: int | None = None,
+    confirmed: bool = False,
+    **rest: Any,
+) -> Deal:
+    """Find or make the client, then make the deal (see ``deals.create_deal`` for ``rest``).
+
+    A client that is known already keeps his name and address. A second open deal of the
+    client in the pipeline needs ``confirmed`` (domain §13). Raises ValidationErrors naming
+    ``contact_phone``, ``contact_id``, ``confirmed`` or a field of the card.
+    """
+    card = dict(values)
+    contact = _visible(contact_id, by) if contact_id is not None else _by_phone(phone, card)
+    if contact is not None:
+        if not confirmed and _has_open_deal(contact, pipeline_id):
+            raise ValidationErrors.one(
+                "confirmed", _("У этого клиента уже есть открытая сделка в этой воронке.")
+            )
+        for code in _CLIENT:
+            card.pop(code, None)
+    return deals.create_deal(pipeline_id=pipeline_id, by=by, contact=contact, values=card, **rest)
+
+
+def _visible(contact_id: int, by: Principal) -> Contact:
+    found = visibility.get_visible(by, Contact, contact_id)
+    if found is None:
+        raise ValidationErrors.one("contact_id", _("Такого контакта нет, или он вам недоступен."))
+    return found
+
+
+def _by_phone(phone: str, card: Mapping[str, Any]) -> Contact | None:
+    if not phone:
+        return None
+    if phones.e164(phone) is None:
+        raise ValidationErrors.one(
+            "contact_phone", _("Номер не распознан. Пример: +7 912 345-67-89.")
+        )
+    email, name = card.get("contact_email"), card.get("contact_name")
+    contact, _created = contacts.find_or_create([phone], email or None, name or None)
+    return contact
+
+
+def _has_open_deal(contact: Contact, pipeline_id: int) -> bool:
+    open_stages = select(Stage.id).where(Stage.type == StageType.IN_WORK)
+    return bool(
+        db.session.scalar(
+            select(
+                exists().where(
+                    Deal.contact_id == contact.id,
+                    Deal.pipeline_id == pipeline_id,
+                    Deal.deleted_at.is_(None),
+                    Deal.stage_id.in_(open_stages),
+                )
+            )
+        )
+    )
+
+
