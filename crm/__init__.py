@@ -7,8 +7,6 @@ from typing import Any
 
 from flask import Flask
 
-__version__ = "0.1.0"
-
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     """The whole application; ``overrides`` replace settings read from the environment."""
