@@ -198,16 +198,15 @@ def _start_background(supervisor: Supervisor) -> None:
     supervisor.add(Service("cron", crm_argv("cron")))
 
 
-def _wait_ready(supervisor: Supervisor, what: Plan) -> None:
+def _wait_for(supervisor: Supervisor, what: Plan, path: str) -> None:
     deadline = time.monotonic() + START_SECONDS
 
     def ready() -> bool:
         if time.monotonic() > deadline:
-            raise RunError(f"Сайт не ответил за {START_SECONDS:g} с: см. {what.logs}/web.log")
-        return answers(what.local_host, what.port)
+            raise RunError(f"Сайт не готов за {START_SECONDS:g} с ({path}): см. {what.logs}")
+        return answers(what.local_host, what.port, path)
 
     supervisor.run(until=ready)
-    supervisor.ready = not supervisor.stopping
 
 
 def _greet(what: Plan, seconds: float) -> None:
@@ -233,10 +232,13 @@ def _serve(what: Plan, started: float) -> None:
         if not supervisor.stopping:
             prepare(what)
             _start_site(supervisor, what)
-            _wait_ready(supervisor, what)
-        if supervisor.ready:
             # All four at once would fight for the processor and delay the first page.
+            _wait_for(supervisor, what, "/login/")
+        if not supervisor.stopping:
             _start_background(supervisor)
+            _wait_for(supervisor, what, "/health")
+        supervisor.ready = not supervisor.stopping
+        if supervisor.ready:
             _greet(what, time.monotonic() - started)
         supervisor.run()
         say("Останавливаю…")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
 from sqlalchemy import create_engine, event, select, text
@@ -218,6 +218,10 @@ class SignedClient(FlaskClient):
     """A browser of one person; it sends the CSRF token as our pages do."""
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
+        # The suite keeps one application context: what a request cached is not for the next.
+        for name in list(g):
+            g.pop(name)
+        db.session.expire_all()
         headers = dict(kwargs.pop("headers", None) or {})
         if kwargs.pop("csrf", True):
             serializer = URLSafeTimedSerializer(SECRET, salt="wtf-csrf-token")

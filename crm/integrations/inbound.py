@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email import message_from_bytes
 from email.message import Message
+from functools import cached_property
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -77,6 +78,11 @@ class InboundRequest:
 
         Raises `MalformedRequest`.
         """
+        return dict(self._fields)
+
+    @cached_property
+    def _fields(self) -> dict[str, str]:
+        """Read once: the check of the signature, the mask and the parser all ask for it."""
         self._check_size()
         if self.content_type == "multipart/form-data":
             return self._multipart()

@@ -56,6 +56,19 @@ class Deal(Timestamps, Model):
             postgresql_where=text("deleted_at IS NULL"),
             sqlite_where=text("deleted_at IS NULL"),
         ),
+        # Board: counts and sums of the stages are read from the index alone.
+        Index(
+            "ix_deal_figures",
+            "pipeline_id",
+            "stage_id",
+            "responsible_id",
+            "department_id",
+            "amount",
+            "next_task_due",
+            "is_saved",
+            postgresql_where=text("deleted_at IS NULL"),
+            sqlite_where=text("deleted_at IS NULL"),
+        ),
         # Board and list of one manager (or a team of them).
         Index("ix_deal_responsible", "responsible_id", "pipeline_id", "stage_id"),
         # Intake: the contact's open deals.

@@ -7,10 +7,50 @@ from flask_appbuilder import AppBuilder
 from flask_wtf import CSRFProtect
 
 from crm.views.account import AccountView, limit_login
+from crm.views.appeals import AppealsView
+from crm.views.board import BoardView
+from crm.views.call_popup import CallPopupView
+from crm.views.calls import CallsApi, CallsView
+from crm.views.contacts import ContactsView
+from crm.views.deals import DealsView
+from crm.views.deals_api import DealApi
+from crm.views.deliveries import DeliveriesView
+from crm.views.events import EventsApi
+from crm.views.health import HealthView
+from crm.views.jobs import JobsView
 from crm.views.options import OptionsApi
+from crm.views.public import IntakeEndpoint, TelephonyHooks
+from crm.views.public_feeds import FeedEndpoint
+from crm.views.search import SearchApi, SearchView
+from crm.views.settings import VIEWS as SETTINGS
+from crm.views.tasks import TaskApi, TasksView
 
-VIEWS: tuple[type, ...] = (AccountView,)
-APIS: tuple[type, ...] = (OptionsApi,)
+VIEWS: tuple[type, ...] = (
+    TelephonyHooks,
+    IntakeEndpoint,
+    FeedEndpoint,
+    AccountView,
+    HealthView,
+    BoardView,
+    DealsView,
+    TasksView,
+    *SETTINGS,
+    CallsView,
+    CallPopupView,
+    AppealsView,
+    ContactsView,
+    SearchView,
+    DeliveriesView,
+    JobsView,
+)
+APIS: tuple[type, ...] = (
+    OptionsApi,
+    DealApi,
+    TaskApi,
+    EventsApi,
+    CallsApi,
+    SearchApi,
+)
 
 
 def register_views(builder: AppBuilder, csrf: CSRFProtect) -> None:

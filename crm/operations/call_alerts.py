@@ -1,0 +1,90 @@
+"""Which open browsers are told that a call rings, was answered, is over."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import select
+
+from crm.integrations.telephony.base import CallEvent, CallKind, Direction
+from crm.models import Call, CallLeg, CallState, Deal, Employee, TelephonyConnection, db
+from crm.operations import bus, call_state, deals
+from crm.values.clock import utc_now
+
+# An older ringing is history: nobody can answer it any more.
+RINGING_AGE = dt.timedelta(seconds=60)
+
+
+def tell(call: Call, event: CallEvent, connection: TelephonyConnection, before: str) -> None:
+    """Tell the browsers what ``event`` has changed; ``before`` is the state until then."""
+    if event.kind is CallKind.RINGING:
+        _ringing(call, event, connection)
+    elif event.kind is CallKind.LEG_ENDED and not call_state.is_over(call):
+        _leg_ended(call, event)
+    if call.state == before:
+        return
+    if call.state == CallState.ANSWERED:
+        bus.emit(
+            "call.answered",
+            _watchers(call, connection),
+            call_id=call.id,
+            employee_id=call.employee_id,
+        )
+    elif call_state.is_over(call):
+        bus.emit("call.ended", _watchers(call, connection), call_id=call.id)
+        _refresh_card(call)
+
+
+def _ringing(call: Call, event: CallEvent, connection: TelephonyConnection) -> None:
+    """Group call: each employee's telephone rings by its own event, each is told once."""
+    is_fresh = utc_now() - event.occurred_at <= RINGING_AGE
+    if call.state != CallState.RINGING or call.direction != Direction.IN.value or not is_fresh:
+        return
+    owner = _owner(call, event)
+    targets = [owner] if owner is not None else _on_duty(call, connection)
+    bus.emit("call.ringing", targets, call_id=call.id)
+
+
+def _leg_ended(call: Call, event: CallEvent) -> None:
+    """One telephone stopped ringing: only its owner's pop-up closes."""
+    owner = _owner(call, event)
+    if owner is not None and owner != call.employee_id:
+        bus.emit("call.ended", [owner], call_id=call.id)
+
+
+def _owner(call: Call, event: CallEvent) -> int | None:
+    name = call_state.leg_id(event)
+    owner: int | None = db.session.scalar(
+        select(CallLeg.employee_id).where(CallLeg.call_id == call.id, CallLeg.leg_id == name)
+    )
+    return owner
+
+
+def _on_duty(call: Call, connection: TelephonyConnection) -> list[int]:
+    """The responsible manager, else everybody of the department who is on shift."""
+    deal = db.session.get(Deal, call.deal_id) if call.deal_id is not None else None
+    if deal is not None and deal.responsible_id is not None:
+        return [deal.responsible_id]
+    department_id = deal.department_id if deal is not None else connection.department_id
+    query = select(Employee.id).where(Employee.active, Employee.on_shift.is_(True))
+    if department_id is not None:
+        query = query.where(Employee.department_id == department_id)
+    return list(db.session.scalars(query))
+
+
+def _watchers(call: Call, connection: TelephonyConnection) -> list[int]:
+    """Everybody whose pop-up may be open."""
+    legs = list(db.session.scalars(select(CallLeg).where(CallLeg.call_id == call.id)))
+    owners = {leg.employee_id for leg in legs if leg.employee_id is not None}
+    # A leg of nobody known (a menu, a group) rang at everybody on duty.
+    if not legs or any(leg.employee_id is None for leg in legs):
+        owners |= set(_on_duty(call, connection))
+    if call.employee_id is not None:
+        owners.add(call.employee_id)
+    return sorted(owners)
+
+
+def _refresh_card(call: Call) -> None:
+    deal = db.session.get(Deal, call.deal_id) if call.deal_id is not None else None
+    if deal is not None:
+        deals.tell(deal)

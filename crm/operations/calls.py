@@ -1,0 +1,339 @@
+"""Calls: every event of an operator, once and in any order, into one call and its deal."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crm.integrations.telephony.base import CallEvent, CallKind, Direction, KnownCaller
+from crm.models import (
+    Appeal,
+    Call,
+    CallLeg,
+    CallState,
+    Channel,
+    Contact,
+    EventKind,
+    SeenCallEvent,
+    TelephonyConnection,
+    TelephonyExtension,
+    db,
+)
+from crm.operations import (
+    appeals,
+    call_alerts,
+    call_state,
+    connections,
+    contacts,
+    locks,
+    own_numbers,
+    rows,
+    timeline,
+)
+from crm.operations.attribution import Evidence
+from crm.operations.transaction import operation
+from crm.values import phones
+from crm.values.clock import utc_now
+
+# A click-to-call whose id the operator does not return is matched within this time (rule 10).
+REQUEST_WINDOW = dt.timedelta(minutes=2)
+# Id of a call that we have asked for and the operator has not named yet.
+REQUEST_PREFIX = "crm:"
+BLACK_LISTED = "номер в чёрном списке"
+
+
+@dataclass(slots=True)
+class _Seen:
+    """State of the call before the event, to tell what is new."""
+
+    state: str
+    employee_id: int | None
+
+
+@operation
+def apply(event: CallEvent, connection: TelephonyConnection) -> str:
+    """Take one event in; returns what became of it, in words. A repeat changes nothing."""
+    if event.kind is CallKind.UNKNOWN:
+        return "неизвестное событие"
+    if event.direction is Direction.INTERNAL:
+        return "внутренний звонок"
+    ids = [event.provider_call_id, *event.alias_call_ids]
+    locks.hold("call", [f"{connection.id}:{pk}" for pk in ids if pk])
+    if not _is_first_time(event):
+        return "повтор события"
+    call = _find_or_new(event, connection)
+    if call is None:
+        return "звонок не найден"
+    before = _Seen(call.state or CallState.NEW, call.employee_id)
+    _absorb(call, event, connection)
+    _mark_seen(event, call)
+    wanted = _lead_on(call, connection, before)
+    if wanted:
+        call_alerts.tell(call, event, connection, before.state)
+    return f"звонок № {call.id}: {event.kind.value}"
+
+
+def known_caller(connection_id: int, number: str) -> KnownCaller:
+    """What the operator may tell the employee while the call waits (1-2 queries)."""
+    contact = contacts.find([phones.parse(number) or number])
+    if contact is None:
+        return KnownCaller()
+    deal = appeals.open_deal(contact.id)
+    if deal is None or deal.responsible_id is None:
+        return KnownCaller(name=contact.name or None)
+    extension = db.session.scalar(
+        select(TelephonyExtension.key).where(
+            TelephonyExtension.connection_id == connection_id,
+            TelephonyExtension.employee_id == deal.responsible_id,
+        )
+    )
+    return KnownCaller(name=contact.name or None, responsible_extension=extension)
+
+
+def sync_history(connection_id: int, since: dt.datetime, until: dt.datetime) -> int:
+    """Ask the operator for its calls and take in what is not known; events that were new.
+
+    Raises OperatorError. Each event is a transaction of its own.
+    """
+    connection = connections.find(connection_id)
+    fresh = 0
+    for event in connections.build(connection, seconds=60).history(since, until):
+        fresh += apply(event, connection).startswith("звонок №")
+    return fresh
+
+
+# --- the call ---------------------------------------------------------------------------------
+
+
+def _is_first_time(event: CallEvent) -> bool:
+    """The unique key decides: of two who bring the same event only one goes on."""
+    dialect = postgresql if db.session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(SeenCallEvent).values(
+        connection_id=event.connection_id, event_id=event.event_id[:128], seen_at=utc_now()
+    )
+    fresh = statement.on_conflict_do_nothing().returning(SeenCallEvent.event_id)
+    return db.session.execute(fresh).first() is not None
+
+
+def _mark_seen(event: CallEvent, call: Call) -> None:
+    db.session.execute(
+        update(SeenCallEvent)
+        .where(
+            SeenCallEvent.connection_id == event.connection_id,
+            SeenCallEvent.event_id == event.event_id[:128],
+        )
+        .values(call_id=call.id)
+    )
+
+
+def _find_or_new(event: CallEvent, connection: TelephonyConnection) -> Call | None:
+    call = _by_ids(event, connection.id)
+    asked = _by_request(event, connection.id, but=call)
+    if call is not None and asked is not None:
+        _merge(asked, call)
+    elif asked is not None:
+        call = asked
+        if event.provider_call_id:
+            call.provider_call_id = event.provider_call_id
+    if call is not None or not event.provider_call_id:
+        return call
+    call = Call(
+        connection_id=connection.id, provider_call_id=event.provider_call_id, final_fields=[]
+    )
+    db.session.add(call)
+    return call
+
+
+def _by_ids(event: CallEvent, connection_id: int) -> Call | None:
+    ids = [pk for pk in (event.provider_call_id, *event.alias_call_ids) if pk]
+    if not ids:
+        return None
+    query = select(Call).where(Call.connection_id == connection_id, Call.provider_call_id.in_(ids))
+    return _one(query)
+
+
+def _by_request(event: CallEvent, connection_id: int, but: Call | None) -> Call | None:
+    """The call that we have asked for and this event belongs to."""
+    query = select(Call).where(
+        Call.connection_id == connection_id,
+        Call.id != (but.id if but is not None else 0),
+    )
+    if event.crm_request_id:
+        return _one(query.where(Call.crm_request_id == event.crm_request_id))
+    key = phones.match_key(event.client_number)
+    if but is not None or event.direction is not Direction.OUT or not key:
+        return None
+    owner = _employee_id(event, connection_id)
+    return _one(
+        query.where(
+            Call.client_key == key,
+            Call.employee_id == owner,
+            Call.provider_call_id.startswith(REQUEST_PREFIX),
+            Call.started_at >= event.occurred_at - REQUEST_WINDOW,
+            Call.started_at <= event.occurred_at + REQUEST_WINDOW,
+        )
+    )
+
+
+def _one(query: Any) -> Call | None:
+    """As the database has it now: the session may remember the call from another delivery."""
+    found: Call | None = db.session.scalars(
+        query.order_by(Call.id).limit(1).execution_options(populate_existing=True)
+    ).first()
+    return found
+
+
+def _merge(asked: Call, call: Call) -> None:
+    """The request and the operator's call turned out to be one."""
+    call.deal_id = call.deal_id or asked.deal_id
+    call.contact_id = call.contact_id or asked.contact_id
+    call.crm_request_id = call.crm_request_id or asked.crm_request_id
+    db.session.delete(asked)
+    db.session.flush()
+
+
+def _absorb(call: Call, event: CallEvent, connection: TelephonyConnection) -> None:
+    call.state = call.state or CallState.NEW
+    call_state.absorb(call, event)
+    call.client_key = phones.match_key(call.client_number)[:32] or None
+    delay = connections.recording_delay(connection)
+    call_state.expect_recording(call, event, delay)
+    db.session.flush()
+    legs = list(db.session.scalars(select(CallLeg).where(CallLeg.call_id == call.id)))
+    legs = _with_leg(call, legs, event)
+    talked_by = call_state.employee_of(call, legs)
+    # Who pressed the button is known before the operator names him.
+    if talked_by is not None or not call.crm_request_id:
+        call.employee_id = talked_by
+    db.session.flush()
+
+
+def _with_leg(call: Call, legs: list[CallLeg], event: CallEvent) -> list[CallLeg]:
+    name = call_state.leg_id(event)
+    if name is None:
+        return legs
+    leg = next((leg for leg in legs if leg.leg_id == name), None)
+    if leg is None:
+        leg = CallLeg(call_id=call.id, leg_id=name, state=CallState.RINGING)
+        db.session.add(leg)
+        legs = [*legs, leg]
+    call_state.absorb_leg(leg, event, _employee_id(event, call.connection_id))
+    return legs
+
+
+def _employee_id(event: CallEvent, connection_id: int) -> int | None:
+    known = [key for key in (event.employee_key, event.extension) if key]
+    if not known:
+        return None
+    query = select(TelephonyExtension).where(
+        TelephonyExtension.connection_id == connection_id, TelephonyExtension.key.in_(known)
+    )
+    owners = {row.key: row.employee_id for row in db.session.scalars(query)}
+    found: int | None = next((owners[key] for key in known if key in owners), None)
+    return found
+
+
+# --- its deal ---------------------------------------------------------------------------------
+
+
+def _lead_on(call: Call, connection: TelephonyConnection, before: _Seen) -> bool:
+    """Lead the call to its contact and deal; False when nobody need be told of it."""
+    if not call.client_key or phones.is_internal(call.client_number):
+        return False
+    if call.direction == Direction.OUT.value:
+        _attach_outgoing(call)
+        return True
+    if call.direction != Direction.IN.value:
+        return False
+    appeal = _appeal_of(call)
+    if appeal is None:
+        if _is_no_client(call.client_key, connection):
+            return False
+        appeal = _register(call, connection)
+    else:
+        _catch_up(call, appeal)
+    if call.employee_id is not None and not appeal.is_spam:
+        appeals.answered(appeal, call.employee_id, instead_of=before.employee_id)
+    call.contact_id, call.deal_id = appeal.contact_id, appeal.deal_id
+    call.source_id = appeal.source_id
+    return not appeal.is_spam
+
+
+def _appeal_of(call: Call) -> Appeal | None:
+    found: Appeal | None = db.session.scalars(
+        select(Appeal).where(Appeal.call_id == call.id)
+    ).one_or_none()
+    return found
+
+
+def _is_no_client(key: str, connection: TelephonyConnection) -> bool:
+    return key in connections.ignored_keys(connection) or key in own_numbers.known()
+
+
+def _register(call: Call, connection: TelephonyConnection) -> Appeal:
+    phone = phones.parse(call.client_number)
+    known = (phone,) if phone else ()
+    call.is_first = not db.session.scalar(
+        select(exists().where(Call.client_key == call.client_key, Call.id != call.id))
+    )
+    appeal = appeals.register(
+        appeals.Incoming(
+            channel=Channel.CALL,
+            received_at=call.started_at,
+            call=call,
+            phones=known,
+            pipeline_id=connection.pipeline_id,
+            department_id=connection.department_id,
+            spam_reasons=(BLACK_LISTED,) if appeals.is_black_listed(known) else (),
+            evidence=Evidence(
+                called_number=call.line_number,
+                channel=Channel.CALL,
+                department_id=connection.department_id,
+                default_source_id=connection.default_source_id,
+            ),
+        )
+    )
+    call.is_first = call.is_first and not appeal.is_repeat
+    return appeal
+
+
+def _catch_up(call: Call, appeal: Appeal) -> None:
+    """What became known late: the dialled line, the true beginning."""
+    if call.line_number:
+        appeals.trace_again(appeal, call.line_number)
+    if appeal.received_at == call.started_at:
+        return
+    appeal.received_at = call.started_at
+    if appeal.created_deal and appeal.deal is not None:
+        rows.touch(appeal.deal, first_appeal_at=call.started_at)
+
+
+def _attach_outgoing(call: Call) -> None:
+    """An outgoing call belongs to the known contact's deal in work; strangers stay unknown."""
+    if call.contact_id is None:
+        contact = contacts.find([phones.parse(call.client_number) or ""])
+        call.contact_id = contact.id if contact else None
+    if call.deal_id is None and call.contact_id is not None:
+        deal = appeals.open_deal(call.contact_id)
+        call.deal_id = deal.id if deal else None
+    db.session.flush()
+    if call.contact_id is not None and not _is_told(call):
+        db.session.refresh(call, ["deal", "contact"])
+        contact = cast("Contact", call.contact)
+        timeline.note(
+            EventKind.CALL, deal=call.deal, contact=contact, call=call, at=call.started_at
+        )
+
+
+def _is_told(call: Call) -> bool:
+    from crm.models import TimelineEvent
+
+    if call.deal_id is None:
+        mine = TimelineEvent.contact_id == call.contact_id
+    else:
+        mine = TimelineEvent.deal_id == call.deal_id
+    return bool(db.session.scalar(select(exists().where(mine, TimelineEvent.call_id == call.id))))

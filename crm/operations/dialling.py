@@ -1,0 +1,137 @@
+"""Click-to-call: the operator rings the employee, then the client."""
+
+from __future__ import annotations
+
+import secrets
+
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from crm.integrations.telephony.base import Capability, ClickToCall, PlacedCall
+from crm.integrations.telephony.operator_errors import OperatorError
+from crm.models import (
+    Call,
+    CallState,
+    Contact,
+    ContactPhone,
+    Deal,
+    TelephonyConnection,
+    TelephonyExtension,
+    db,
+)
+from crm.operations import appeals, audit, calls, connections, contacts
+from crm.operations.errors import Conflict, Forbidden, NotFound, ValidationErrors
+from crm.operations.transaction import operation
+from crm.security import visibility
+from crm.security.grants import Grant
+from crm.security.principal import Principal
+from crm.values import phones
+from crm.values.clock import utc_now
+
+
+def click_to_call(
+    by: Principal,
+    *,
+    contact_phone_id: int | None = None,
+    number: str | None = None,
+    deal_id: int | None = None,
+) -> Call:
+    """Ring the person's telephone and then the client's; the call waits for its events.
+
+    Exactly one of ``contact_phone_id`` and ``number``. Raises Forbidden (permission 15), NotFound
+    for a contact or deal out of sight, ValidationErrors for the number or a missing internal
+    number, Conflict with the operator's reason.
+    """
+    if by.can(Grant.FORBID_CLICK_TO_CALL):
+        raise Forbidden(_("Звонки из CRM для вас отключены."))
+    deal = _deal(deal_id, by)
+    client, contact = _client(contact_phone_id, number, by)
+    extension = _extension_of(by)
+    connection = extension.connection
+    order = ClickToCall(
+        extension=extension.key,
+        employee_key=extension.key,
+        number=phones.digits(client) or client,
+        request_id=f"kv-{secrets.token_hex(12)}",
+    )
+    try:
+        placed = connections.build(connection).place_call(order)
+    except OperatorError as error:
+        connections.note_error(connection.id, error.message)
+        raise Conflict(error.message) from error
+    return _remember(placed, client, connection, by, deal, contact)
+
+
+def _deal(deal_id: int | None, by: Principal) -> Deal | None:
+    if deal_id is None:
+        return None
+    deal = visibility.get_visible(by, Deal, deal_id)
+    if deal is None:
+        raise NotFound(_("Сделка не найдена."))
+    return deal
+
+
+def _client(
+    contact_phone_id: int | None, number: str | None, by: Principal
+) -> tuple[str, Contact | None]:
+    if contact_phone_id is not None:
+        row: ContactPhone | None = db.session.get(ContactPhone, contact_phone_id)
+        contact = visibility.get_visible(by, Contact, row.contact_id) if row is not None else None
+        if row is None or contact is None:
+            raise NotFound(_("Такого номера нет, или он вам недоступен."))
+        return row.number, contact
+    typed = phones.e164(number)
+    if typed is None:
+        raise ValidationErrors.one("number", _("Номер не распознан. Пример: +7 912 345-67-89."))
+    return typed, contacts.find([typed])
+
+
+def _extension_of(by: Principal) -> TelephonyExtension:
+    """The person's internal number at an operator that can dial."""
+    query = (
+        select(TelephonyExtension)
+        .join(TelephonyConnection)
+        .where(TelephonyExtension.employee_id == by.id, TelephonyConnection.active)
+        .order_by(TelephonyExtension.id)
+    )
+    found: list[TelephonyExtension] = list(db.session.scalars(query))
+    if not found:
+        raise ValidationErrors.one("", _("Вам не назначен внутренний номер телефонии."))
+    for extension in found:
+        if Capability.CLICK_TO_CALL in connections.build(extension.connection).capabilities:
+            return extension
+    raise ValidationErrors.one("", _("Ваш оператор телефонии не умеет звонить из CRM."))
+
+
+@operation
+def _remember(
+    placed: PlacedCall,
+    client: str,
+    connection: TelephonyConnection,
+    by: Principal,
+    deal: Deal | None,
+    contact: Contact | None,
+) -> Call:
+    """The call before its first event; an event that was quicker has made it already."""
+    pk = placed.provider_call_id or f"{calls.REQUEST_PREFIX}{placed.request_id}"
+    query = select(Call).where(
+        Call.connection_id == connection.id,
+        (Call.provider_call_id == pk) | (Call.crm_request_id == placed.request_id),
+    )
+    call: Call | None = db.session.scalars(query.limit(1)).first()
+    if call is None:
+        call = Call(connection_id=connection.id, provider_call_id=pk, state=CallState.NEW)
+        call.direction, call.started_at = "out", utc_now()
+        call.final_fields = []
+        db.session.add(call)
+    if deal is None and contact is not None:
+        deal = appeals.open_deal(contact.id)
+    call.client_number = call.client_number or phones.digits(client)
+    call.client_key = phones.match_key(call.client_number) or None
+    call.crm_request_id = placed.request_id
+    call.employee_id = by.id
+    call.contact_id = contact.id if contact else call.contact_id
+    call.deal_id = deal.id if deal else call.deal_id
+    db.session.flush()
+    audit.record("click_to_call", call, by, after={"deal_id": call.deal_id})
+    return call

@@ -1,0 +1,184 @@
+"""The board in a real browser: a card is dragged, refused, asked about, and put back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+from werkzeug.serving import make_server
+
+from crm.models import Deal, Employee, Pipeline, db
+from crm.security import sessions
+from tests import people as people_module
+from tests.conftest import CSRF, SECRET
+from tests.factories import Factory
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no Chromium here"),
+]
+
+
+@pytest.fixture
+def site(committed: Flask) -> Iterator[str]:
+    """A live server on a free port over the suite's own database."""
+    server = make_server("127.0.0.1", 0, committed, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(5)
+    server.server_close()
+
+
+@pytest.fixture
+def factory(committed: Flask) -> Factory:
+    query = select(Employee).where(Employee.username.in_(people_module.NAMES))
+    people = {user.username: user for user in db.session.scalars(query)}
+    pipeline = db.session.scalars(select(Pipeline).where(Pipeline.is_default)).one()
+    return Factory(people, pipeline)
+
+
+@pytest.fixture
+def page(committed: Flask, site: str, factory: Factory) -> Iterator[Any]:
+    """A page signed in as the manager; an error in the console fails the test."""
+    from flask.sessions import SecureCookieSessionInterface
+
+    token = sessions.open_session(factory.people["manager"].id, hours=1)
+    db.session.commit()
+    signer = SecureCookieSessionInterface().get_signing_serializer(committed)
+    assert signer is not None
+    assert committed.secret_key == SECRET
+    identity = f"{factory.people['manager'].id}.{token}"
+    value = signer.dumps({"_user_id": identity, "_fresh": True, "csrf_token": CSRF})
+    problems: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        context = browser.new_context(locale="ru-RU", viewport={"width": 1440, "height": 900})
+        context.add_cookies([{"name": "kvartal", "value": value, "url": site}])
+        opened = context.new_page()
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        yield opened
+        browser.close()
+    assert problems == []
+
+
+def drag(page: Any, deal_id: int, stage_id: int) -> None:
+    """Take the card with the mouse and let it go over a column."""
+    card = page.locator(f'[data-deal="{deal_id}"]')
+    box = card.bounding_box()
+    target = page.locator(f'[data-column="{stage_id}"] [data-cards]').bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + box["height"] - 12)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 40, steps=4)
+    page.mouse.move(target["x"] + 120, target["y"] + 30, steps=12)
+    page.mouse.move(target["x"] + 124, target["y"] + 34, steps=2)
+    page.mouse.up()
+
+
+def column_of(page: Any, deal_id: int, stage_id: int) -> Any:
+    return page.locator(f'[data-column="{stage_id}"] [data-deal="{deal_id}"]')
+
+
+def stage_of(deal_id: int) -> int:
+    db.session.expire_all()
+    db.session.rollback()
+    return db.session.get(Deal, deal_id).stage_id
+
+
+def complete(factory: Factory, stage: int) -> Deal:
+    return factory.deal(
+        stage=stage, amount=5_000_000, source_id=factory.source().id, need={"kind": "flat"}
+    )
+
+
+def test_allowed_move_and_its_undoing(page: Any, site: str, factory: Factory) -> None:
+    deal = complete(factory, 1)
+    old, new = factory.stage(1).id, factory.stage(2).id
+    page.goto(f"{site}/board")
+    drag(page, deal.id, new)
+    undo = page.locator(".kv-toast-ok .btn", has_text="Отменить")
+    undo.wait_for()
+    column_of(page, deal.id, new).wait_for()
+    assert stage_of(deal.id) == new
+    page.locator(f'[data-column="{new}"] [data-count]', has_text="1").wait_for()
+    undo.click()
+    column_of(page, deal.id, old).wait_for()
+    assert stage_of(deal.id) == old
+
+
+def test_refused_card_flies_back_with_the_reason(page: Any, site: str, factory: Factory) -> None:
+    deal = complete(factory, 0)
+    page.goto(f"{site}/board")
+    drag(page, deal.id, factory.stage(2).id)
+    toast = page.locator(".kv-toast-bad")
+    toast.wait_for()
+    assert "«Потребность»" in toast.inner_text()
+    column_of(page, deal.id, factory.stage(0).id).wait_for()
+    assert stage_of(deal.id) == factory.stage(0).id
+
+
+def test_dialog_asks_for_what_is_missing(page: Any, site: str, factory: Factory) -> None:
+    deal = factory.deal(stage=0, source_id=factory.source().id)
+    page.goto(f"{site}/board")
+    drag(page, deal.id, factory.stage(1).id)
+    dialog = page.locator(".modal.show")
+    dialog.wait_for()
+    assert dialog.locator('[data-field="contact_name"]').count() == 0, "it is filled already"
+    dialog.locator('[data-field="amount"] input[type=text]').fill("8900000")
+    dialog.locator('[data-field="need_kind"] select').select_option("flat")
+    dialog.locator("[data-ok]").click()
+    column_of(page, deal.id, factory.stage(1).id).wait_for()
+    page.locator(".kv-toast-ok").wait_for()
+    assert stage_of(deal.id) == factory.stage(1).id
+    assert db.session.get(Deal, deal.id).amount == 8_900_000
+
+
+def test_closed_dialog_puts_the_card_back(page: Any, site: str, factory: Factory) -> None:
+    deal = complete(factory, 1)
+    page.goto(f"{site}/board?stage=")
+    card = page.locator(f'[data-deal="{deal.id}"]')
+    card.focus()
+    page.keyboard.press("m")
+    page.locator(".kv-stage-list button", has_text="Отказ").click()
+    dialog = page.locator(".modal.show", has_text="Причина отказа")
+    dialog.locator("select:focus").wait_for()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    column_of(page, deal.id, factory.stage(1).id).wait_for()
+    assert stage_of(deal.id) == factory.stage(1).id
+
+
+def test_keyboard_moves_a_card(page: Any, site: str, factory: Factory) -> None:
+    deal = complete(factory, 1)
+    page.goto(f"{site}/board")
+    page.locator(f'[data-deal="{deal.id}"]').focus()
+    page.keyboard.press("Shift+ArrowRight")
+    column_of(page, deal.id, factory.stage(2).id).wait_for()
+    assert stage_of(deal.id) == factory.stage(2).id
+
+
+def test_value_is_edited_in_place(page: Any, site: str, factory: Factory) -> None:
+    deal = complete(factory, 1)
+    page.goto(f"{site}/deals/{deal.id}")
+    page.locator('[data-edit="payment"]').click()
+    field = page.locator(".kv-inline input")
+    field.fill("Ипотека, одобрена")
+    field.press("Enter")
+    page.locator('[data-edit="payment"]', has_text="Ипотека, одобрена").wait_for()
+    page.locator('[data-edit="amount"]').click()
+    page.locator(".kv-inline input[type=text]").press("Escape")
+    page.locator('[data-edit="amount"]').wait_for()
+    page.locator("[data-comment] textarea").fill("Перезвонить после 18")
+    page.keyboard.press("Control+Enter")
+    page.locator("[data-feed]", has_text="Перезвонить после 18").wait_for()
