@@ -1,7 +1,6 @@
 """Board, list, card and search on set S, as an ordinary manager and as the director.
 
-The bare baseline runs the very SQL that our page sent and puts its rows through a plain Jinja
-page: no framework, no shell, no rights. The ratio says what everything else costs.
+The ratio to the bare page (``benchmarks/bare.py``) says what everything else costs.
 """
 
 from __future__ import annotations
@@ -10,17 +9,12 @@ import os
 from typing import Any
 
 from flask_appbuilder.security.sqla.models import Role
-from jinja2 import Template
 from sqlalchemy import select
 
-from benchmarks import dataset
+from benchmarks import bare, dataset
 from benchmarks.ground import analyse, application, line, paired, signed_in, statements
 
 DEALS = int(os.environ.get("BENCH_DEALS", "20000"))
-PLAIN = Template(
-    "<table>{% for rows in answers %}{% for row in rows %}<tr>"
-    "{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}{% endfor %}</table>"
-)
 
 
 def main() -> None:
@@ -50,28 +44,13 @@ def main() -> None:
 
 
 def _measure(client: Any, name: str, path: str) -> None:
-    from crm.models import db
-
     with statements() as sent:
         answer = client.get(path)
     if answer.status_code != 200:
         raise SystemExit(f"{path}: {answer.status_code}")
-    replayed = list(sent)
-
-    def ours() -> None:
-        client.get(path)
-
-    def bare() -> None:
-        with db.engine.connect() as connection:
-            answers = [
-                connection.exec_driver_sql(statement, parameters).fetchall()
-                for statement, parameters in replayed
-                if statement.lstrip().upper().startswith(("SELECT", "WITH"))
-            ]
-        PLAIN.render(answers=answers)
-
-    fast, slow = paired(ours, bare)
-    line(name, fast, slow, f"{len(replayed):>3} q {len(answer.data) / 1024:>6.0f} KB")
+    plain = bare.client(list(sent), answer.text)
+    ours, theirs = paired(lambda: client.get(path), lambda: plain.get("/"))
+    line(name, ours, theirs, f"{len(sent):>3} q {len(answer.data) / 1024:>6.0f} KB")
 
 
 def _director() -> None:

@@ -49,7 +49,7 @@ def _connection() -> tuple[str, Any]:
             name="Замер",
             operator="mango",
             token="t" * 43,
-            credentials={"vpbx_api_key": key, "vpbx_api_salt": salt},
+            credentials={"api_key": key, "api_salt": salt},
         )
     )
     db.session.commit()

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, g, has_request_context, request, session, url_for
-from flask_babel import LazyString, get_locale
+from flask_babel import LazyString, get_locale, get_translations
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
+from markupsafe import Markup
 
 from crm.reports.company import company, company_zone
 from crm.reports.counters import CAP, menu_counters
 from crm.security.principal import current_principal
 from crm.values import formats, phones
 from crm.values.clock import utc_now
+from crm.views.demo_people import DemoPeople
 from crm.views.labels import permission_label, view_label
 
 
@@ -75,9 +77,11 @@ def install(app: Flask) -> None:
         events_url=app.config["EVENTS_URL"],
         permission_label=permission_label,
         view_label=view_label,
-        demo_people=[],
+        demo_people=DemoPeople(),
         may=lambda permission, view: current_principal().may_open(permission, view),
     )
+    # A page asks for some 250 texts; the stock lookup finds the catalogue anew for each.
+    app.jinja_env.globals.update(gettext=translate, ngettext=translate_plural, _=translate)
     app.jinja_env.filters.update(_FILTERS)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
@@ -92,6 +96,25 @@ def choose_locale() -> str:
     known: Mapping[str, Any] = current_app.config["LANGUAGES"]
     chosen = str(session.get("locale"))
     return chosen if chosen in known else default
+
+
+def translate(text: str, /, **values: Any) -> Markup:
+    """Translated ``text`` for a template; values are escaped, the text itself is ours."""
+    found = Markup(_catalogue().ugettext(text))
+    return found % values if values else found
+
+
+def translate_plural(one: str, many: str, /, num: int, **values: Any) -> Markup:
+    """Plural form of a text for ``num``."""
+    values.setdefault("num", num)
+    return Markup(_catalogue().ungettext(one, many, num)) % values
+
+
+def _catalogue() -> Any:
+    """The request's messages, found once; a switch of the language is a new request."""
+    if "catalogue" not in g:
+        g.catalogue = get_translations()
+    return g.catalogue
 
 
 # --- menu ---------------------------------------------------------------------
