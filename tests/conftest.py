@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, g
+from flask import Flask, g, request_started
 from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
 from sqlalchemy import create_engine, event, select, text
@@ -194,6 +194,19 @@ def _delete_new_rows(before: dict[str, list[tuple[Any, ...]]]) -> None:
         connection.execute(text("SET session_replication_role = DEFAULT"))
 
 
+@pytest.fixture(autouse=True)
+def separate_requests() -> Iterator[None]:
+    """The suite keeps one application context: what a request cached is not for the next."""
+
+    def forget(_app: Any, **_extra: Any) -> None:
+        vars(g).clear()
+        db.session.expire_all()
+
+    request_started.connect(forget)
+    yield
+    request_started.disconnect(forget)
+
+
 # --- people ---------------------------------------------------------------------
 
 
@@ -218,10 +231,6 @@ class SignedClient(FlaskClient):
     """A browser of one person; it sends the CSRF token as our pages do."""
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
-        # The suite keeps one application context: what a request cached is not for the next.
-        for name in list(g):
-            g.pop(name)
-        db.session.expire_all()
         headers = dict(kwargs.pop("headers", None) or {})
         if kwargs.pop("csrf", True):
             serializer = URLSafeTimedSerializer(SECRET, salt="wtf-csrf-token")

@@ -82,8 +82,9 @@ class Deal(Timestamps, Model):
         Index(
             "ix_deal_unprocessed",
             "created_at",
+            # As each database gets the condition: SQLite compares the words of the two.
             postgresql_where=text("NOT is_saved"),
-            sqlite_where=text("NOT is_saved"),
+            sqlite_where=text("is_saved = 0"),
         ),
     )
 

@@ -42,7 +42,7 @@ def sign_in(
     user.login_count = (user.login_count or 0) + 1
     user.last_login = utc_now().replace(tzinfo=None)
     token = sessions.open_session(user.id, hours=hours, ip=ip, user_agent=user_agent)
-    audit.record("login", user, None)
+    audit.record("login", user, None, actor_id=user.id)
     return user, token
 
 
@@ -50,7 +50,7 @@ def sign_in(
 def sign_out(user: Employee, token: str) -> None:
     """End this sign-in: the cookie, even copied, opens nothing any more."""
     sessions.close_session(token)
-    audit.record("logout", user, None)
+    audit.record("logout", user, None, actor_id=user.id)
 
 
 @operation
@@ -67,7 +67,7 @@ def change_password(user: Employee, current: str, new: str, *, keep_token: str) 
         raise ValidationErrors(errors)
     _set(user, new)
     sessions.close_all(user.id, keep=keep_token)
-    audit.record("password_change", user, None)
+    audit.record("password_change", user, None, actor_id=user.id)
 
 
 @operation

@@ -41,11 +41,16 @@ def record(
     by: Principal | None,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
+    *,
+    actor_id: int | None = None,
 ) -> None:
-    """Write one entry about ``obj``, which must have an id (flushed)."""
+    """Write one entry about ``obj``, which must have an id (flushed).
+
+    ``actor_id`` names somebody whose rights are not loaded: he is just signing in.
+    """
     db.session.add(
         AuditEntry(
-            actor_id=by.id if by else None,
+            actor_id=by.id if by else actor_id,
             action=action,
             object_type=obj.__tablename__,
             object_id=getattr(obj, "id", None),

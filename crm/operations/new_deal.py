@@ -81,5 +81,3 @@ def _has_open_deal(contact: Contact, pipeline_id: int) -> bool:
             )
         )
     )
-
-

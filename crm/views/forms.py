@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_appbuilder.fields import QuerySelectField
+from flask_appbuilder import forms as fab_forms
+from flask_appbuilder.fields import QuerySelectField, QuerySelectMultipleField
 from flask_appbuilder.forms import GeneralModelConverter
 from flask_babel import gettext as _
 from sqlalchemy import select
 from wtforms import BooleanField, validators
-from wtforms.fields.choices import SelectFieldBase
+from wtforms.fields.choices import Choice, SelectFieldBase
 from wtforms.widgets import Select
 
 from crm.models import Contact, Deal, Employee, Listing, Model, Source, db
@@ -57,12 +58,9 @@ class RemoteSelectField(SelectFieldBase):
     def iter_choices(self) -> Any:
         """Blank and the chosen rows, as WTForms' select widget expects them."""
         if not self.multiple:
-            yield ("", "—", self.data is None, {})
+            yield Choice("", "—", self.data is None, {})
         for row in self._chosen():
-            yield (str(row.id), str(row), True, {})
-
-    def has_groups(self) -> bool:
-        return False
+            yield Choice(str(row.id), str(row), True, {})
 
     def process_formdata(self, valuelist: list[str]) -> None:
         ids = {int(value) for value in valuelist if value.isdecimal()}
@@ -77,9 +75,7 @@ class RemoteSelectField(SelectFieldBase):
         if not ids:
             return []
         query = select(self.model).where(self.model.id.in_(ids))
-        return list(
-            db.session.scalars(visibility.visible(query, current_principal(), self.model))
-        )
+        return list(db.session.scalars(visibility.visible(query, current_principal(), self.model)))
 
     def pre_validate(self, form: Any) -> None:
         if self.unknown:
@@ -100,6 +96,28 @@ class VisibleSelectField(QuerySelectField):  # type: ignore[misc]
         super().__init__(
             label, query_func=rows, get_pk_func=lambda row: row.id, blank_text="—", **kwargs
         )
+
+    def iter_choices(self) -> Any:
+        """FAB yields bare tuples, which WTForms no longer likes."""
+        for choice in super().iter_choices():
+            yield Choice(*choice)
+
+
+class VisibleSelectManyField(QuerySelectMultipleField):  # type: ignore[misc]
+    """Many rows of a small related table, narrowed by visibility."""
+
+    def __init__(self, label: Any, model: type[Model], **kwargs: Any) -> None:
+        def rows() -> list[Model]:
+            query = visibility.visible(select(model), current_principal(), model)
+            return list(db.session.scalars(query.order_by(_natural_order(model))))
+
+        kwargs.setdefault("widget", fab_forms.Select2ManyWidget())
+        super().__init__(label, query_func=rows, get_pk_func=lambda row: row.id, **kwargs)
+
+    def iter_choices(self) -> Any:
+        """As above."""
+        for choice in super().iter_choices():
+            yield Choice(*choice)
 
 
 def _natural_order(model: type[Model]) -> Any:
@@ -153,10 +171,10 @@ class CrmModelConverter(GeneralModelConverter):  # type: ignore[misc]
                 label, model, multiple=True, description=description, validators=lst_validators
             )
             return form_props
-        converted: dict[str, Any] = super()._convert_many_to_many(
-            col_name, label, description, lst_validators, filter_rel_fields, form_props
+        form_props[col_name] = VisibleSelectManyField(
+            label, model, description=description, validators=lst_validators
         )
-        return converted
+        return form_props
 
     def _convert_simple(
         self,

@@ -16,8 +16,12 @@ from crm.views.deals import DealsView
 from crm.views.deals_api import DealApi
 from crm.views.deliveries import DeliveriesView
 from crm.views.events import EventsApi
+from crm.views.feeds import FeedsView
 from crm.views.health import HealthView
+from crm.views.imports import ImportsView, RunsApi
 from crm.views.jobs import JobsView
+from crm.views.listings import ListingsView
+from crm.views.listings_api import ListingApi, ListingPhotosApi
 from crm.views.options import OptionsApi
 from crm.views.public import IntakeEndpoint, TelephonyHooks
 from crm.views.public_feeds import FeedEndpoint
@@ -39,6 +43,9 @@ VIEWS: tuple[type, ...] = (
     CallPopupView,
     AppealsView,
     ContactsView,
+    ListingsView,
+    FeedsView,
+    ImportsView,
     SearchView,
     DeliveriesView,
     JobsView,
@@ -50,6 +57,9 @@ APIS: tuple[type, ...] = (
     EventsApi,
     CallsApi,
     SearchApi,
+    ListingApi,
+    ListingPhotosApi,
+    RunsApi,
 )
 
 

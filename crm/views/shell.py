@@ -159,15 +159,22 @@ def _entries(items: tuple[MenuItem, ...]) -> list[dict[str, Any]]:
 
 def _entry(item: MenuItem) -> dict[str, Any]:
     count = _counters().get(item.counter, 0) if item.counter else 0
-    view = item.endpoint.partition(".")[0]
     return {
         "label": str(item.label),
         "href": url_for(item.endpoint),
         "icon": item.icon,
-        "active": (request.endpoint or "").partition(".")[0] == view,
+        "active": _is_active(item),
         "badge": f"{CAP}+" if count >= CAP else (str(count) if count else ""),
         "hot": item.hot and count > 0,
     }
+
+
+def _is_active(item: MenuItem) -> bool:
+    """The item's own page, or for the settings any page below it."""
+    view = item.endpoint.partition(".")[0]
+    here = (request.endpoint or "").partition(".")[0]
+    below = f"{url_for(item.endpoint).rstrip('/')}/"
+    return here == view or request.path.startswith(below)
 
 
 def _counters() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Two small applications for the proof of holes: FAB as it comes, and our bases over the same rows."""
+"""Two small applications for the proof of holes: FAB as it comes, and our bases."""
 
 from __future__ import annotations
 
@@ -23,10 +23,18 @@ from crm.views.base_api import CrmRestApi
 
 PASSWORD = "very-long-phrase-42"
 _SHARED = (
-    "TESTING", "SECRET_KEY", "ENCRYPTION_KEYS", "SQLALCHEMY_DATABASE_URI",
-    "SQLALCHEMY_ENGINE_OPTIONS", "REDIS_URL", "RATELIMIT_STORAGE_URI", "STORAGE_URL",
-    "PUBLIC_URL", "EVENTS_URL", "OUTBOUND_ALLOW_PRIVATE",
-)  # fmt: skip
+    "TESTING",
+    "SECRET_KEY",
+    "ENCRYPTION_KEYS",
+    "SQLALCHEMY_DATABASE_URI",
+    "SQLALCHEMY_ENGINE_OPTIONS",
+    "REDIS_URL",
+    "RATELIMIT_STORAGE_URI",
+    "STORAGE_URL",
+    "PUBLIC_URL",
+    "EVENTS_URL",
+    "OUTBOUND_ALLOW_PRIVATE",
+)
 _FORM = ["comment", "contact", "pipeline", "stage"]
 
 
@@ -206,7 +214,11 @@ def stock_people() -> None:
         db.session.flush()
         db.session.add(
             Deal(
-                id=number, pipeline_id=1, stage_id=1, contact_id=number, responsible_id=number,
+                id=number,
+                pipeline_id=1,
+                stage_id=1,
+                contact_id=number,
+                responsible_id=number,
                 comment=f"deal {number}",
             )
-        )  # fmt: skip
+        )

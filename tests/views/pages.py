@@ -1,28 +1,8 @@
-"""What the tests of pages share: requests that know nothing of each other."""
+"""What the tests of pages share."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import pytest
-from flask import g
-
-from crm.models import db
-from tests.conftest import SignedClient
-
-
-@pytest.fixture(autouse=True)
-def separate_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The suite keeps one application context: what a request cached is not for the next."""
-    plain = SignedClient.open
-
-    def fresh(client: SignedClient, *args: Any, **kwargs: Any) -> Any:
-        for name in list(g):
-            g.pop(name)
-        db.session.expire_all()
-        return plain(client, *args, **kwargs)
-
-    monkeypatch.setattr(SignedClient, "open", fresh)
 
 
 def shown(page: Any) -> set[int]:

@@ -12,9 +12,7 @@ from crm.models import Deal, Stage, db
 from crm.reports import board
 from crm.values.clock import utc_now
 from tests.factories import Factory
-from tests.views.pages import separate_requests, shown
-
-__all__ = ["separate_requests"]
+from tests.views.pages import shown
 
 ROUTES = ("/board", "/board/{pipeline}", "/board/{pipeline}/totals",
           "/board/{pipeline}/stage/{stage}", "/board/card/{deal}")  # fmt: skip

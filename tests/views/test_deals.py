@@ -24,9 +24,7 @@ from crm.operations import search_index
 from crm.reports import row_pages
 from crm.values.clock import utc_now
 from tests.factories import Factory
-from tests.views.pages import separate_requests, shown
-
-__all__ = ["separate_requests"]
+from tests.views.pages import shown
 
 PAGES = ("/deals", "/deals/{deal}", "/deals/{deal}/feed", "/deals/{deal}/tab/tasks",
          "/deals/{deal}/tab/calls", "/deals/{deal}/tab/appeals", "/deals/add",

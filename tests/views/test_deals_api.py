@@ -11,9 +11,6 @@ from sqlalchemy import select
 from crm.models import Comment, Contact, Deal, LossReason, Task, UserGrant, db
 from crm.values.clock import utc_now
 from tests.factories import Factory
-from tests.views.pages import separate_requests
-
-__all__ = ["separate_requests"]
 
 SOON = (utc_now() + dt.timedelta(days=1)).isoformat()
 ROUTES: tuple[tuple[str, str, dict[str, Any]], ...] = (

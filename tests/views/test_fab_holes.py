@@ -22,9 +22,11 @@ MANAGER = "Менеджер"
 ALL = ("can_list", "can_show", "can_add", "can_edit", "can_delete", "touch")
 API = ("can_get", "can_post", "can_put", "can_delete", "can_info")
 as_it_comes = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::sqlalchemy.exc.SAWarning", "ignore::UserWarning",
+    "ignore::DeprecationWarning",
+    "ignore::sqlalchemy.exc.SAWarning",
+    "ignore::UserWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def reread(deal: Deal | int) -> Deal:
     return db.session.get_one(Deal, deal if isinstance(deal, int) else deal.id)
 
 
-# --- 1. actions -----------------------------------------------------------------------
+# --- 1. actions ---
 
 
 @as_it_comes
@@ -99,7 +101,7 @@ def test_actions_take_a_bounded_number_of_rows(probe: Client) -> None:
     assert probe.post("/probe/deals/action_post", data=data).status_code == 400
 
 
-# --- 2. related rows: REST, and the query string of a form -------------------------------
+# --- 2. related rows: REST, and the query string of a form ---
 
 
 @as_it_comes
@@ -144,7 +146,7 @@ def test_form_ignores_the_address_and_refuses_invisible_rows(probe: Client, make
     assert "Такой записи нет, или она вам недоступна." in refused.text
 
 
-# --- 3, 4. the search box -----------------------------------------------------------------
+# --- 3, 4. the search box ---
 
 
 @as_it_comes
@@ -162,7 +164,7 @@ def test_search_box_neither_leaks_nor_grows(probe: Client, make: Any) -> None:
     assert abs(len(after) - len(before)) < 200
 
 
-# --- 5. download --------------------------------------------------------------------------
+# --- 5. download ---
 
 
 @as_it_comes
@@ -177,7 +179,7 @@ def test_there_is_no_download_route(probe: Client, probe_app: Flask) -> None:
     assert probe.get("/probe/deals/download/1_sep_secret.txt").status_code == 404
 
 
-# --- 6, 7. order and size of a page ---------------------------------------------------------
+# --- 6, 7. order and size of a page ---
 
 
 @as_it_comes
@@ -192,13 +194,22 @@ def test_stock_orders_by_any_attribute_and_trips_over_unknown_ones(olga: Client)
 @pytest.mark.parametrize(
     "query",
     [
-        "_oc_DealProbe=comment&_od_DealProbe=asc", "_oc_DealProbe=nothing&_od_DealProbe=asc",
-        "_oc_DealProbe=contact.name&_od_DealProbe=asc", "_oc_DealProbe=id&_od_DealProbe=sideways",
-        "psize_DealProbe=abc", "psize_DealProbe=-5", "page_DealProbe=x", "page_DealProbe=-1",
-        "_flt_0_nothing=1", "_flt_99_comment=1", "_flt_x_comment=1", "_flt_0_contact=abc",
-        "_flt_0_comment=%00", "page_DealProbe=99999999999999999999",
+        "_oc_DealProbe=comment&_od_DealProbe=asc",
+        "_oc_DealProbe=nothing&_od_DealProbe=asc",
+        "_oc_DealProbe=contact.name&_od_DealProbe=asc",
+        "_oc_DealProbe=id&_od_DealProbe=sideways",
+        "psize_DealProbe=abc",
+        "psize_DealProbe=-5",
+        "page_DealProbe=x",
+        "page_DealProbe=-1",
+        "_flt_0_nothing=1",
+        "_flt_99_comment=1",
+        "_flt_x_comment=1",
+        "_flt_0_contact=abc",
+        "_flt_0_comment=%00",
+        "page_DealProbe=99999999999999999999",
     ],
-)  # fmt: skip
+)
 def test_nonsense_in_the_address_is_ignored(
     probe: Client, make: Any, count_queries: Any, query: str
 ) -> None:
@@ -212,11 +223,13 @@ def test_a_page_has_a_hundred_rows_at_most(probe: Client, make: Any) -> None:
     first = make.deal("manager")
     db.session.add_all(
         Deal(
-            pipeline_id=first.pipeline_id, stage_id=first.stage_id,
-            responsible_id=first.responsible_id, comment="many",
+            pipeline_id=first.pipeline_id,
+            stage_id=first.stage_id,
+            responsible_id=first.responsible_id,
+            comment="many",
         )
         for _number in range(120)
-    )  # fmt: skip
+    )
     db.session.commit()
     page = probe.get("/probe/deals/list/?psize_DealProbe=1000000").text
     assert page.count('name="rowid"') == 100
@@ -233,7 +246,7 @@ def test_rest_answers_400_to_a_filter_that_makes_no_sense(probe: Client) -> None
         assert probe.get(f"/api/v1/probe/?q={q}").status_code == 400
 
 
-# --- 8. changes by GET -----------------------------------------------------------------------
+# --- 8. changes by GET ---
 
 
 @as_it_comes
@@ -251,7 +264,7 @@ def test_nothing_changes_by_get(probe: Client, make: Any) -> None:
     assert reread(own).id == own.id
 
 
-# --- 9. filters between threads ------------------------------------------------------------------
+# --- 9. filters between threads ---
 
 
 @as_it_comes
@@ -327,7 +340,7 @@ def _ask_often(client: Client, mark: str, wrong: list[str]) -> None:
             wrong.append(mark)
 
 
-# --- queries of a menu ------------------------------------------------------------------------------
+# --- queries of a menu ---
 
 
 @as_it_comes
@@ -349,7 +362,7 @@ def test_a_menu_of_a_hundred_items_costs_no_query_an_item(
     assert len(queries) <= 8
 
 
-# --- errors -------------------------------------------------------------------------------------------
+# --- errors ---
 
 
 @pytest.fixture
@@ -380,7 +393,7 @@ def test_a_refused_form_keeps_what_was_typed_and_shows_no_sql(
     assert not any(word in page for word in ("IntegrityError", "INSERT", "UNIQUE", "sqlalchemy"))
 
 
-# --- CSRF -----------------------------------------------------------------------------------------------
+# --- CSRF ---
 
 
 @as_it_comes

@@ -14,9 +14,13 @@ PATH = "/settings/pipelines"
 
 def stage_form(stage: Stage, **changes: Any) -> dict[str, Any]:
     form = {
-        "name": stage.name, "type": stage.type, "color": stage.color, "active": "y",
-        "available_to_manager": "y", "tasks_allowed": "y",
-    }  # fmt: skip
+        "name": stage.name,
+        "type": stage.type,
+        "color": stage.color,
+        "active": "y",
+        "available_to_manager": "y",
+        "tasks_allowed": "y",
+    }
     return {**form, **changes}
 
 
@@ -52,13 +56,16 @@ def test_a_stage_is_changed(sign_in: Any, make: Any) -> None:
     ("change", "complaint"),
     [
         ({"name": " "}, "Укажите название этапа."),
-        ({"time_limit_days": "14", "time_limit_target_id": "own"}, "Нельзя переводить этап в самого себя."),
+        (
+            {"time_limit_days": "14", "time_limit_target_id": "own"},
+            "Нельзя переводить этап в самого себя.",
+        ),
         ({"time_limit_days": "скоро"}, "Укажите целое число."),
         ({"probability": "120"}, "Укажите вероятность от 0 до 100 %."),
         ({"color": "red"}, "Цвет задаётся как"),
         ({"type": "nothing"}, "Выберите тип этапа."),
     ],
-)  # fmt: skip
+)
 def test_complaints_stand_beside_and_the_rest_stays_typed(
     sign_in: Any, make: Any, change: dict[str, str], complaint: str
 ) -> None:
@@ -93,15 +100,18 @@ def test_preset_tasks_are_saved_as_a_whole(sign_in: Any, make: Any) -> None:
     stage = make.stage(0)
     kept = stage.statuses[0]
     data = {
-        "status-id": [str(kept.id), ""], "status-text": ["Перезвонить", "Выслать подборку"],
-        "status-kind": ["call", "letter"], "status-delay": ["2", "0"],
-    }  # fmt: skip
+        "status-id": [str(kept.id), ""],
+        "status-text": ["Перезвонить", "Выслать подборку"],
+        "status-kind": ["call", "letter"],
+        "status-delay": ["2", "0"],
+    }
     admin = sign_in("admin")
     assert admin.post(f"{PATH}/stages/{stage.id}/statuses", data=data).status_code == 302
     db.session.expire_all()
     assert [(s.text, s.task_kind, s.delay_days) for s in stage.statuses] == [
-        ("Перезвонить", "call", 2), ("Выслать подборку", "letter", 0),
-    ]  # fmt: skip
+        ("Перезвонить", "call", 2),
+        ("Выслать подборку", "letter", 0),
+    ]
     wrong = {**data, "status-delay": ["2", "много"]}
     page = admin.post(f"{PATH}/stages/{stage.id}/statuses", data=wrong)
     assert "Укажите число дней от 0 до 365." in page.text
@@ -114,8 +124,9 @@ def test_required_fields_are_saved(sign_in: Any, make: Any) -> None:
     assert sign_in("admin").post(f"{PATH}/{pipeline.id}/required", data=data).status_code == 302
     rows = db.session.scalars(select(RequiredField).where(RequiredField.pipeline_id == pipeline.id))
     assert {row.field: row.from_stage_id for row in rows} == {
-        "amount": None, "payment": make.stage(2).id,
-    }  # fmt: skip
+        "amount": None,
+        "payment": make.stage(2).id,
+    }
 
 
 def test_stages_and_pipelines_come_and_go(sign_in: Any, make: Any) -> None:

@@ -26,13 +26,29 @@ from crm.operations import organization, records
 from crm.security.principal import Principal
 
 PAGES = (
-    "/settings/company/edit/1", "/settings/offices/list/", "/settings/departments/list/",
-    "/settings/source-groups/list/", "/settings/tags/list/", "/settings/sources/list/",
-    "/settings/sources/check", "/settings/loss-reasons/list/", "/settings/telephony/list/",
-    "/settings/intake/list/", "/employees/list/", "/roles/", "/settings/pipelines/",
-    "/settings/audit/", "/settings",
-)  # fmt: skip
-DIRECTORS = ("/settings", "/settings/departments/list/", "/settings/sources/list/", "/employees/list/", "/settings/pipelines/")  # fmt: skip
+    "/settings/company/edit/1",
+    "/settings/offices/list/",
+    "/settings/departments/list/",
+    "/settings/source-groups/list/",
+    "/settings/tags/list/",
+    "/settings/sources/list/",
+    "/settings/sources/check",
+    "/settings/loss-reasons/list/",
+    "/settings/telephony/list/",
+    "/settings/intake/list/",
+    "/employees/list/",
+    "/roles/",
+    "/settings/pipelines/",
+    "/settings/audit/",
+    "/settings",
+)
+DIRECTORS = (
+    "/settings",
+    "/settings/departments/list/",
+    "/settings/sources/list/",
+    "/employees/list/",
+    "/settings/pipelines/",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -50,7 +66,13 @@ def test_the_director_reads(sign_in: Any, page: str) -> None:
 
 def test_the_director_does_not_write(sign_in: Any) -> None:
     director = sign_in("director")
-    for path in ("/settings/departments/edit/1", "/settings/sources/add", "/settings/pipelines/add", "/employees/4/deactivate", "/employees/4/grants"):  # fmt: skip
+    for path in (
+        "/settings/departments/edit/1",
+        "/settings/sources/add",
+        "/settings/pipelines/add",
+        "/employees/4/deactivate",
+        "/employees/4/grants",
+    ):
         assert director.post(path, data={"name": "x"}).status_code == 403
 
 
@@ -99,16 +121,40 @@ def test_an_office_is_made_changed_and_deleted(sign_in: Any) -> None:
     ("page", "data", "complaint"),
     [
         ("/settings/offices/add", {"name": "А", "phone": "12"}, "Номер не распознан."),
-        ("/settings/departments/add", {"name": "НОВОСТРОЙКИ", "kind": "rent", "position": "1"}, "Такое название уже есть."),
+        (
+            "/settings/departments/add",
+            {"name": "НОВОСТРОЙКИ", "kind": "rent", "position": "1"},
+            "Такое название уже есть.",
+        ),
         ("/settings/tags/add", {"name": "Тег", "color": "red"}, "Цвет задаётся как"),
-        ("/settings/loss-reasons/add", {"name": "дубль", "position": "1"}, "Такое название уже есть."),
-        ("/settings/sources/add", {"name": "А", "phone": "номер", "active": "y"}, "Номер не распознан."),
-        ("/settings/intake/add", {"name": "С", "channel": "site_form", "honeypot": "w", "allowed_domains": "!!"}, "Это не домены"),
-        ("/settings/intake/add", {"name": "С", "channel": "site_form", "honeypot": "web", "aliases": "тел = phones"}, "Таких полей заявки нет"),
-        ("/settings/intake/add", {"name": "С", "channel": "site_form", "honeypot": "web", "aliases": "тел"}, "нужно «поле сайта = поле заявки»"),
+        (
+            "/settings/loss-reasons/add",
+            {"name": "дубль", "position": "1"},
+            "Такое название уже есть.",
+        ),
+        (
+            "/settings/sources/add",
+            {"name": "А", "phone": "номер", "active": "y"},
+            "Номер не распознан.",
+        ),
+        (
+            "/settings/intake/add",
+            {"name": "С", "channel": "site_form", "honeypot": "w", "allowed_domains": "!!"},
+            "Это не домены",
+        ),
+        (
+            "/settings/intake/add",
+            {"name": "С", "channel": "site_form", "honeypot": "web", "aliases": "тел = phones"},
+            "Таких полей заявки нет",
+        ),
+        (
+            "/settings/intake/add",
+            {"name": "С", "channel": "site_form", "honeypot": "web", "aliases": "тел"},
+            "нужно «поле сайта = поле заявки»",
+        ),
         ("/settings/telephony/add", {"name": "", "operator": "mango"}, "kv-field-bad"),
     ],
-)  # fmt: skip
+)
 def test_complaints_stand_beside_the_fields(
     sign_in: Any, page: str, data: dict[str, str], complaint: str
 ) -> None:
@@ -151,10 +197,16 @@ def test_the_company_is_one_form(sign_in: Any) -> None:
     admin = sign_in("admin")
     assert admin.get("/settings/company/list/").headers["Location"] == "/settings/company/edit/1"
     data = {
-        "name": "Дом", "timezone": "Asia/Yekaterinburg", "work_start": "9:30", "work_end": "18:00",
-        "work_days": ["1", "2", "6"], "request_limit_minutes": "20", "call_limit_minutes": "60",
-        "site": "dom.ru", "phone": "89123456789",
-    }  # fmt: skip
+        "name": "Дом",
+        "timezone": "Asia/Yekaterinburg",
+        "work_start": "9:30",
+        "work_end": "18:00",
+        "work_days": ["1", "2", "6"],
+        "request_limit_minutes": "20",
+        "call_limit_minutes": "60",
+        "site": "dom.ru",
+        "phone": "89123456789",
+    }
     assert admin.post("/settings/company/edit/1", data=data).status_code == 302
     company = db.session.get_one(Company, 1)
     db.session.refresh(company)
@@ -166,7 +218,9 @@ def test_the_company_is_one_form(sign_in: Any) -> None:
     assert "Укажите число минут" in page
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")]
+)
 def test_a_logo_is_redrawn_and_served(sign_in: Any, visitor: Any, kind: str, mode: str) -> None:
     admin = sign_in("admin")
     upload = {"logo": (io.BytesIO(picture(kind, mode)), "../../logo.svg")}
@@ -181,8 +235,14 @@ def test_a_logo_is_redrawn_and_served(sign_in: Any, visitor: Any, kind: str, mod
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GIF89a", picture("PNG")[:40], picture("PNG") + bytes(2000)],
-)  # fmt: skip
+    [
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"GIF89a",
+        picture("PNG")[:40],
+        picture("PNG") + bytes(2000),
+    ],
+)
 def test_other_files_are_no_logo(
     sign_in: Any, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
@@ -278,9 +338,13 @@ def test_internal_numbers_get_their_people(sign_in: Any, connection: Any, people
 def test_a_door_gets_its_key_and_shows_its_secret_once(sign_in: Any) -> None:
     admin = sign_in("admin")
     data = {
-        "name": "Сайт", "channel": "site_form", "honeypot": "website", "active": "y",
-        "allowed_domains": "Пример.рф\n*.dom.ru", "aliases": "Ваш телефон = phone",
-    }  # fmt: skip
+        "name": "Сайт",
+        "channel": "site_form",
+        "honeypot": "website",
+        "active": "y",
+        "allowed_domains": "Пример.рф\n*.dom.ru",
+        "aliases": "Ваш телефон = phone",
+    }
     assert admin.post("/settings/intake/add", data=data).status_code == 302
     point = db.session.scalars(select(IntakePoint)).one()
     assert len(point.key) >= 32
@@ -322,7 +386,16 @@ def test_an_open_door_warns(sign_in: Any) -> None:
 
 def test_the_journal_pages_and_filters(sign_in: Any, people: Any) -> None:
     for number in range(120):
-        db.session.add(AuditEntry(action="update", object_type="tag", object_id=number, actor_id=people["admin"].id, before={"name": f"old{number}"}, after={"name": f"new{number}"}))  # fmt: skip
+        db.session.add(
+            AuditEntry(
+                action="update",
+                object_type="tag",
+                object_id=number,
+                actor_id=people["admin"].id,
+                before={"name": f"old{number}"},
+                after={"name": f"new{number}"},
+            )
+        )
     db.session.commit()
     admin, seen, path = sign_in("admin"), [], "/settings/audit/?object=tag"
     for _page in range(5):

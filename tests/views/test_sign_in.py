@@ -1,4 +1,4 @@
-"""Sign-in: sessions that die, attempts that end, passwords that hold, redirects that stay at home."""
+"""Sign-in: sessions that die, attempts that end, redirects that stay at home."""
 
 from __future__ import annotations
 
@@ -74,10 +74,13 @@ def test_other_sign_ins_die_with_the_password(app: Flask, people: Any, sign_in: 
     [
         ({"current_password": "wrong"}, "Текущий пароль введён неверно."),
         ({"password": "short1", "repeat": "short1"}, "Пароль короче 10 символов."),
-        ({"password": "1234567890", "repeat": "1234567890"}, "Такой пароль встречается слишком часто."),
+        (
+            {"password": "1234567890", "repeat": "1234567890"},
+            "Такой пароль встречается слишком часто.",
+        ),
         ({"repeat": "something-else-88"}, "Пароли не совпадают."),
     ],
-)  # fmt: skip
+)
 def test_a_bad_password_is_refused(sign_in: Any, change: dict[str, str], complaint: str) -> None:
     client = sign_in("manager")
     data = {"current_password": PASSWORD, "password": NEW, "repeat": NEW, **change}
@@ -135,8 +138,16 @@ def test_stock_follows_a_forged_host(stock: Flask) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["https://evil.com/", "//evil.com", "/\\evil.com", "\\\\evil.com", "https:evil.com", "http:///evil.com", "/\t/evil.com"],
-)  # fmt: skip
+    [
+        "https://evil.com/",
+        "//evil.com",
+        "/\\evil.com",
+        "\\\\evil.com",
+        "https:evil.com",
+        "http:///evil.com",
+        "/\t/evil.com",
+    ],
+)
 def test_sign_in_leads_home(visitor: Client, people: Any, target: str) -> None:
     answer = sign_in_at(visitor, "/login/", query_string={"next": target})
     assert answer.status_code == 302

@@ -35,15 +35,21 @@ def role(name: str) -> Role:
 
 def card(person: Employee | None = None, **changes: Any) -> dict[str, Any]:
     form: dict[str, Any] = {
-        "last_name": "Орлова", "first_name": "Мария", "email": "m.orlova@example.ru",
-        "username": "m.orlova", "roles": [str(role("Менеджер").id)], "on_shift": "y",
-    }  # fmt: skip
+        "last_name": "Орлова",
+        "first_name": "Мария",
+        "email": "m.orlova@example.ru",
+        "username": "m.orlova",
+        "roles": [str(role("Менеджер").id)],
+        "on_shift": "y",
+    }
     if person is not None:
         form |= {
-            "last_name": person.last_name, "first_name": person.first_name,
-            "email": person.email, "username": person.username,
+            "last_name": person.last_name,
+            "first_name": person.first_name,
+            "email": person.email,
+            "username": person.username,
             "roles": [str(one.id) for one in person.roles],
-        }  # fmt: skip
+        }
     return {**form, **changes}
 
 
@@ -96,7 +102,7 @@ def test_a_link_lives_three_days_and_cannot_be_made_up(app: Any, people: Any, vi
         ({"birth_date": "2025-01-01"}, "Проверьте дату рождения."),
         ({"phone": "12"}, "Номер не распознан."),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_card_is_refused_beside_the_field(
     sign_in: Any, people: Any, change: dict[str, Any], complaint: str
 ) -> None:
@@ -141,18 +147,23 @@ def test_switching_off_is_at_once_and_can_be_undone(sign_in: Any, people: Any) -
 
 def test_the_last_administrator_stays(sign_in: Any, people: Any) -> None:
     admin, person = sign_in("admin"), people["admin"]
-    assert "Себя отключить нельзя." in admin.post(f"/employees/{person.id}/deactivate", follow_redirects=True).text  # fmt: skip
-    page = admin.post(f"/employees/edit/{person.id}", data=card(person, roles=[str(role("Директор").id)])).text  # fmt: skip
+    assert (
+        "Себя отключить нельзя."
+        in admin.post(f"/employees/{person.id}/deactivate", follow_redirects=True).text
+    )
+    page = admin.post(
+        f"/employees/edit/{person.id}", data=card(person, roles=[str(role("Директор").id)])
+    ).text
     assert "Это последний администратор" in page
 
 
 def test_sign_ins_are_listed_and_ended(sign_in: Any, people: Any) -> None:
     manager, admin, pk = sign_in("manager"), sign_in("admin"), people["manager"].id
-    session = db.session.scalars(select(AuthSession).where(AuthSession.user_id == pk)).one()
-    assert f"/sessions/{session.id}/end" in admin.get(f"/employees/edit/{pk}").text
-    assert admin.post(f"/employees/{pk}/sessions/{session.id}/end").status_code == 302
+    session = db.session.scalars(select(AuthSession.id).where(AuthSession.user_id == pk)).one()
+    assert f"/sessions/{session}/end" in admin.get(f"/employees/edit/{pk}").text
+    assert admin.post(f"/employees/{pk}/sessions/{session}/end").status_code == 302
     assert manager.get("/profile").status_code == 302
-    assert admin.post(f"/employees/{pk}/sessions/{session.id}/end").status_code == 404
+    assert admin.post(f"/employees/{pk}/sessions/{session}/end").status_code == 404
 
 
 def test_a_person_is_never_deleted(sign_in: Any, people: Any) -> None:
@@ -166,18 +177,22 @@ def test_a_person_is_never_deleted(sign_in: Any, people: Any) -> None:
 def test_personal_rights_win_and_carry_values(sign_in: Any, people: Any, principal: Any) -> None:
     admin, pk = sign_in("admin"), people["manager"].id
     form = {
-        "grant-max_requests_day": "yes", "grant-max_requests_day-value": "7",
-        "grant-hear_all_records": "yes", "grant-forbid_click_to_call": "no",
+        "grant-max_requests_day": "yes",
+        "grant-max_requests_day-value": "7",
+        "grant-hear_all_records": "yes",
+        "grant-forbid_click_to_call": "no",
         "grant-limit_stats_departments": "yes",
         "grant-limit_stats_departments-value": [str(people["manager"].department_id)],
-    }  # fmt: skip
+    }
     assert admin.post(f"/employees/{pk}/grants", data=form).status_code == 302
     rights = principal("manager")
     assert rights.grant_value(Grant.MAX_REQUESTS_DAY) == 7
     assert rights.can(Grant.HEAR_ALL_RECORDS)
     assert rights.grant_value(Grant.LIMIT_STATS_DEPARTMENTS) == [people["manager"].department_id]
     assert len(db.session.scalars(select(UserGrant)).all()) == 4
-    wrong = admin.post(f"/employees/{pk}/grants", data={**form, "grant-max_requests_day-value": "много"})  # fmt: skip
+    wrong = admin.post(
+        f"/employees/{pk}/grants", data={**form, "grant-max_requests_day-value": "много"}
+    )
     assert "Укажите целое число" in wrong.text
     assert "много" in wrong.text
     assert principal("manager").grant_value(Grant.MAX_REQUESTS_DAY) == 7
@@ -208,7 +223,9 @@ def give_right(role_name: str, name: str, view: str) -> None:
 def test_a_personnel_officer_makes_no_administrator(personnel: Any, people: Any) -> None:
     admins = [str(role(ADMIN_ROLE).id)]
     assert "только администратор" in personnel.post("/employees/add", data=card(roles=admins)).text
-    own = personnel.post(f"/employees/edit/{people['head'].id}", data=card(people["head"], roles=admins))  # fmt: skip
+    own = personnel.post(
+        f"/employees/edit/{people['head'].id}", data=card(people["head"], roles=admins)
+    )
     assert "Свою роль меняет другой человек." in own.text
     hired = hire(personnel)
     assert [one.name for one in hired.roles] == ["Менеджер"]
@@ -253,9 +270,13 @@ def test_a_role_is_copied_changed_and_deleted(sign_in: Any, principal: Any) -> N
     assert answer.headers["Location"] == f"/roles/{made.id}"
     assert {r.id for r in made.permissions} == {r.id for r in source.permissions}
     form = {
-        "name": "Практикант", "rights": [], "scope-deal-view": "own", "scope-deal-edit": "none",
-        "grant-max_requests_day": "y", "grant-max_requests_day-value": "3",
-    }  # fmt: skip
+        "name": "Практикант",
+        "rights": [],
+        "scope-deal-view": "own",
+        "scope-deal-edit": "none",
+        "grant-max_requests_day": "y",
+        "grant-max_requests_day-value": "3",
+    }
     assert admin.post(f"/roles/{made.id}", data=form).status_code == 302
     db.session.expire_all()
     scopes = {
@@ -297,10 +318,15 @@ def test_the_list_of_people_costs_the_same_whatever_their_number(
     for number in range(15):
         db.session.add(
             Employee(
-                username=f"p{number}", first_name="П", last_name=f"Л{number}", active=True,
-                email=f"p{number}@example.ru", roles=[role("Менеджер")], password=PASSWORD,
+                username=f"p{number}",
+                first_name="П",
+                last_name=f"Л{number}",
+                active=True,
+                email=f"p{number}@example.ru",
+                roles=[role("Менеджер")],
+                password=PASSWORD,
             )
-        )  # fmt: skip
+        )
     db.session.commit()
     with count_queries() as many:
         admin.get("/employees/list/")

@@ -12,9 +12,6 @@ from crm.models import Task, db
 from crm.reports.company import company_zone, local_today
 from crm.values.clock import day_bounds, utc_now
 from tests.factories import Factory
-from tests.views.pages import separate_requests
-
-__all__ = ["separate_requests"]
 
 
 def listed(page: Any) -> set[int]:

@@ -72,8 +72,13 @@ def test_every_view_names_its_permission_itself(installed_app: Flask) -> None:
     unnamed = [
         type(view).__name__
         for view in views
-        if not any("class_permission_name" in vars(cls) and cls not in OURS and vars(cls)["class_permission_name"] for cls in type(view).__mro__)
-    ]  # fmt: skip
+        if not any(
+            "class_permission_name" in vars(cls)
+            and cls not in OURS
+            and vars(cls)["class_permission_name"]
+            for cls in type(view).__mro__
+        )
+    ]
     assert unnamed == []
 
 
@@ -98,8 +103,10 @@ def test_every_table_declares_its_columns(installed_app: Flask) -> None:
         for view in tables
         for name in DECLARED
         if name not in unused(view)
-        and not any(vars(cls).get(name) for cls in type(view).__mro__ if cls.__module__.startswith("crm."))
-    ]  # fmt: skip
+        and not any(
+            vars(cls).get(name) for cls in type(view).__mro__ if cls.__module__.startswith("crm.")
+        )
+    ]
     assert len(tables) > 5
     assert missing == []
 
@@ -115,7 +122,7 @@ def test_only_programs_are_exempt_from_csrf(installed_app: Flask) -> None:
         view.blueprint.name
         for view in installed_app.extensions["appbuilder"].baseviews
         if getattr(view, "machine_endpoint", False)
-    }  # fmt: skip
+    }
     assert exempt == machines
     assert csrf._exempt_views == set()
 

@@ -1,9 +1,9 @@
-"""Calls with recordings and the appeals that started the deals."""
+"""Calls with recordings, and the appeals: those that started the deals and later ones."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -19,42 +19,84 @@ from crm.models import (
     TimelineEvent,
     db,
 )
-from crm.operations import files
+from crm.operations import files, sources
+from crm.operations.attribution import Evidence, Verdict, choose
 from crm.operations.demo import sounds, words
-from crm.operations.demo.clients import Story
+from crm.operations.demo.stories import Story
+from crm.operations.demo.work import moment_within
 from crm.operations.demo.world import World
 from crm.values import phones
 
-_CAMPAIGNS = ("brand", "vtorichka", "novostroyki", "ipoteka", "retarget")
+_CAMPAIGNS = ("brand", "vtorichka", "zagorod", "ipoteka", "retarget")
+_FORMS = ("Заявка на показ", "Обратный звонок", "Оценка квартиры")
+
+
+@dataclass(slots=True)
+class _Talk:
+    """A call on its way to the table; ``first`` started its deal."""
+
+    story: Story
+    row: dict[str, Any]
+    first: bool
 
 
 def make_calls(world: World, stories: list[Story]) -> None:
     """First calls and requests of the deals, and calls in between."""
     _store_recordings(world)
-    numbers = _numbers([story.contact for story in stories])
-    seen: set[int] = set()
-    plan: list[tuple[Story, dict[str, Any], bool]] = []
-    for story in stories:
-        first = story.contact not in seen
-        seen.add(story.contact)
-        if story.channel == "call":
-            plan.append((story, _incoming(world, story, numbers, first), True))
-        for _ in range(world.rnd.choice((0, 0, 1, 1, 2)) if story.saved and story.owner else 0):
-            row = _between(world, story, numbers)
-            if row is not None:
-                plan.append((story, row, False))
-    ids = world.insert(Call, [row for _story, row, _first in plan])
+    tracer = _Tracer()
+    numbers = _numbers(stories)
+    talks = _talks(world, stories, numbers, tracer)
+    ids = world.insert(Call, [talk.row for talk in talks])
     appeals = [
-        _call_appeal(story, row, number)
-        for (story, row, is_first), number in zip(plan, ids, strict=True)
-        if is_first
+        _call_appeal(talk, number, tracer)
+        for talk, number in zip(talks, ids, strict=True)
+        if talk.row["direction"] == "in"
     ]
     appeals += [
-        _request(world, story) for story in stories if story.channel not in ("call", "manual")
+        _request(world, story, numbers, tracer)
+        for story in stories
+        if story.channel not in ("call", "manual")
     ]
     appeal_ids = world.insert(Appeal, appeals)
-    by_deal = dict(zip((row["deal_id"] for row in appeals), appeal_ids, strict=True))
-    _lines(world, plan, ids, appeals, by_deal)
+    _lines(world, talks, ids, dict(zip(appeal_ids, appeals, strict=True)))
+    _spam(world)
+
+
+def _talks(
+    world: World, stories: list[Story], numbers: dict[int, str], tracer: _Tracer
+) -> list[_Talk]:
+    talks = []
+    for story in stories:
+        if story.channel == "call":
+            row = _call_row(world, story, numbers, "in", story.born, missed=story.owner is None)
+            talks.append(_Talk(story, row, first=True))
+        for _ in range(world.rnd.choice((0, 0, 1, 1, 2)) if story.saved and story.owner else 0):
+            moment = moment_within(world, story, 0.05, 20)
+            if moment is not None:
+                ways = ("out", "out", "in") if story.source.phone else ("out",)
+                direction, missed = world.rnd.choice(ways), world.rnd.random() < 0.18
+                row = _call_row(world, story, numbers, direction, moment, missed=missed)
+                talks.append(_Talk(story, row, first=False))
+    for talk in talks:
+        talk.row["is_first"] = talk.first and not talk.story.is_repeat
+        if talk.row["direction"] == "in":
+            talk.row["source_id"] = tracer.of_call(talk.row["line_number"]).source_id
+    return talks
+
+
+class _Tracer:
+    """Sources found as the product finds them."""
+
+    def __init__(self) -> None:
+        self._rules = sources.rules()
+
+    def find(self, evidence: Evidence) -> Verdict:
+        """The source and why."""
+        return choose(evidence, self._rules.index, self._rules.undefined_id)
+
+    def of_call(self, line: str) -> Verdict:
+        """The source that owns the dialled line."""
+        return self.find(Evidence(called_number=line, channel="call"))
 
 
 def _store_recordings(world: World) -> None:
@@ -65,27 +107,10 @@ def _store_recordings(world: World) -> None:
         world.recordings.append((stored.id, seconds))
 
 
-def _numbers(contacts: Sequence[int]) -> dict[int, str]:
+def _numbers(stories: list[Story]) -> dict[int, str]:
     query = select(ContactPhone.contact_id, ContactPhone.number).where(ContactPhone.position == 0)
-    wanted = set(contacts)
+    wanted = {story.contact for story in stories}
     return {row[0]: row[1] for row in db.session.execute(query) if row[0] in wanted}
-
-
-def _incoming(world: World, story: Story, numbers: dict[int, str], first: bool) -> dict[str, Any]:
-    missed = story.owner is None
-    return _call_row(world, story, numbers, "in", story.born, missed=missed, is_first=first)
-
-
-def _between(world: World, story: Story, numbers: dict[int, str]) -> dict[str, Any] | None:
-    until = story.closed or world.now
-    moment = story.born + (until - story.born) * world.rnd.random()
-    local = moment.astimezone(world.zone).replace(hour=world.rnd.randint(10, 19))
-    moment = local.astimezone(dt.UTC)
-    if not story.born < moment < world.now:
-        return None
-    direction = world.rnd.choice(("out", "out", "in"))
-    missed = world.rnd.random() < 0.18
-    return _call_row(world, story, numbers, direction, moment, missed=missed, is_first=False)
 
 
 def _call_row(
@@ -96,12 +121,11 @@ def _call_row(
     moment: dt.datetime,
     *,
     missed: bool,
-    is_first: bool,
 ) -> dict[str, Any]:
     file_id, seconds = world.rnd.choice(world.recordings)
     wait = world.rnd.randint(4, 25)
     talk = 0 if missed else seconds
-    digits = phones.digits(numbers.get(story.contact)) or ""
+    digits = phones.digits(numbers[story.contact]) or ""
     answered = None if missed else moment + dt.timedelta(seconds=wait)
     lost = missed and direction == "in"
     return {
@@ -113,12 +137,12 @@ def _call_row(
         "is_final": True,
         "client_number": digits,
         "client_key": phones.match_key(digits),
-        "line_number": phones.digits(story.source.phone) or "78120000100",
+        "line_number": phones.digits(story.source.phone) or world.line,
         "contact_id": story.contact,
         "deal_id": story.id,
         "employee_id": story.owner.id if story.owner and not lost else None,
         "source_id": story.source.id,
-        "is_first": is_first,
+        "is_first": False,
         "started_at": moment,
         "answered_at": answered,
         "ended_at": moment + dt.timedelta(seconds=wait + talk),
@@ -131,101 +155,162 @@ def _call_row(
     }
 
 
-def _call_appeal(story: Story, row: dict[str, Any], call_id: int) -> dict[str, Any]:
-    line = phones.pretty(row["line_number"])
-    why = (
-        f"Источник «{story.source.name}» — по номеру {line}"
-        if story.source.phone
-        else f"Источник «{story.source.name}» выбран сотрудником"
-    )
+# --- appeals --------------------------------------------------------------------
+
+
+def _call_appeal(talk: _Talk, call_id: int, tracer: _Tracer) -> dict[str, Any]:
+    row = talk.row
+    line = phones.e164(row["line_number"])
     return {
-        **_appeal(story, "call", row["started_at"]),
+        **_appeal(talk.story, "call", row["started_at"], f"+{row['client_number']}"),
+        **_traced(tracer.of_call(row["line_number"])),
         "call_id": call_id,
-        "phone": row["client_number"],
-        "source_step": 2 if story.source.phone else 1,
-        "source_why": why,
-        "is_repeat": not row["is_first"],
+        "created_deal": talk.first,
+        "is_repeat": talk.story.is_repeat or not talk.first,
+        "extra": _extra(f"+{row['client_number']}", line),
     }
 
 
-def _request(world: World, story: Story) -> dict[str, Any]:
-    source = story.source
-    marked = bool(source.utm_source)
-    path = world.rnd.choice(("flat", "house", "novostroyki", "services"))
-    page = f"https://novy-adres.example.ru/{path}/{world.rnd.randint(1, 400)}"
-    campaign = source.utm_campaign or world.rnd.choice(_CAMPAIGNS)
-    return {
-        **_appeal(story, story.channel, story.born),
+def _request(
+    world: World, story: Story, numbers: dict[int, str], tracer: _Tracer
+) -> dict[str, Any]:
+    number = numbers[story.contact]
+    row = _appeal(story, story.channel, story.born, number)
+    row |= {"comment": world.rnd.choice(words.REQUESTS), "extra": _extra(number, None)}
+    if story.channel == "site_form":
+        row |= _page(world, story)
+    marks = tuple(row[name] or "" for name in ("utm_source", "utm_medium", "utm_campaign"))
+    evidence = Evidence(
+        utm=(marks[0], marks[1], marks[2], ""),
+        page_url=row["page_url"] or "",
+        channel=story.channel,
+    )
+    return row | _traced(tracer.find(evidence))
+
+
+def _page(world: World, story: Story) -> dict[str, Any]:
+    """What a form of the site tells: the page and the marks of the advertisement."""
+    source, rnd = story.source, world.rnd
+    path = rnd.choice(("flat", "house", "novostroyki", "services"))
+    told: dict[str, Any] = {
         "intake_point_id": world.intake_id,
-        "comment": world.rnd.choice(words.REQUESTS),
-        "form_name": world.rnd.choice(("Заявка на показ", "Обратный звонок", "Оценка квартиры")),
-        "page_url": page,
-        "utm_source": source.utm_source if marked else None,
-        "utm_medium": (source.utm_medium or "").replace("*", "cpc") if marked else None,
-        "utm_campaign": campaign if marked else None,
-        "source_step": 3 if marked else 5,
-        "source_why": f"Источник «{source.name}» — по меткам UTM"
-        if marked
-        else f"Источник «{source.name}» — по каналу",
+        "form_name": rnd.choice(_FORMS),
+        "page_url": f"https://novy-adres.example.ru/{path}/{rnd.randint(1, 400)}",
+    }
+    if source.utm_source:
+        told["utm_source"] = source.utm_source
+        told["utm_medium"] = (source.utm_medium or "").replace("*", "referral")
+        told["utm_campaign"] = source.utm_campaign or rnd.choice(_CAMPAIGNS)
+    return told
+
+
+def _traced(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "source_id": verdict.source_id,
+        "source_step": int(verdict.step),
+        "source_why": verdict.explanation,
     }
 
 
-def _appeal(story: Story, channel: str, moment: dt.datetime) -> dict[str, Any]:
-    """Keys that every appeal has: bulk inserts want the same ones in each row."""
+def _extra(number: str, line: str | None) -> dict[str, Any]:
+    """As the intake keeps it, so that an appeal can be traced and settled anew."""
+    wishes = dict.fromkeys(("pipeline_id", "department_id", "responsible_id"))
+    evidence: dict[str, Any] = dict.fromkeys(("explicit_source_id", "default_source_id"))
     return {
-        "channel": channel,
-        "received_at": moment,
+        "phones": [number],
+        "wishes": wishes,
+        "evidence": {**evidence, "called_number": line},
+    }
+
+
+def _appeal(story: Story, channel: str, moment: dt.datetime, number: str) -> dict[str, Any]:
+    """Keys that every appeal has: bulk inserts want the same ones in each row."""
+    owner = story.owner
+    return {
+        **_empty_appeal(channel, moment, number),
         "contact_id": story.contact,
         "deal_id": story.id,
-        "department_id": story.owner.department_id if story.owner else None,
-        "responsible_id": story.owner.id if story.owner else None,
-        "source_id": story.source.id,
+        "department_id": owner.department_id if owner else None,
+        "responsible_id": owner.id if owner else None,
         "created_deal": True,
-        "call_id": None,
-        "intake_point_id": None,
-        "phone": None,
-        "comment": None,
-        "form_name": None,
-        "page_url": None,
-        "utm_source": None,
-        "utm_medium": None,
-        "utm_campaign": None,
+        "is_repeat": story.is_repeat,
+        "name": story.client.name if story.client and channel != "call" else None,
+    }
+
+
+def _empty_appeal(channel: str, moment: dt.datetime, number: str) -> dict[str, Any]:
+    names = (
+        "contact_id", "deal_id", "department_id", "responsible_id", "source_id", "call_id",
+        "intake_point_id", "comment", "form_name", "page_url", "utm_source", "utm_medium",
+        "utm_campaign", "source_why", "spam_reasons", "name",
+    )  # fmt: skip
+    return {
+        **dict.fromkeys(names),
+        "channel": channel,
+        "received_at": moment,
+        "phone": number,
+        "source_step": 7,
+        "created_deal": False,
         "is_repeat": False,
         "is_spam": False,
         "extra": {},
     }
 
 
+def _spam(world: World) -> None:
+    """A handful of requests in the folder «Спам»."""
+    rows = []
+    for _ in range(world.count(14)):
+        moment = world.working_moment(world.rnd.uniform(0.2, 40))
+        number = world.phone()
+        text, reason = world.rnd.choice(words.SPAM)
+        rows.append(
+            {
+                **_empty_appeal("site_form", moment, number),
+                "intake_point_id": world.intake_id,
+                "form_name": _FORMS[1],
+                "comment": text,
+                "is_spam": True,
+                "spam_reasons": reason,
+                "extra": _extra(number, None),
+            }
+        )
+    undefined = sources.rules().undefined_id
+    world.insert(Appeal, [{**row, "source_id": undefined} for row in rows])
+
+
+# --- the feed -------------------------------------------------------------------
+
+
 def _lines(
-    world: World,
-    plan: list[tuple[Story, dict[str, Any], bool]],
-    call_ids: list[int],
-    appeals: list[dict[str, Any]],
-    by_deal: dict[int, int],
+    world: World, talks: list[_Talk], call_ids: list[int], appeals: dict[int, dict[str, Any]]
 ) -> None:
+    of_call = {row["call_id"]: number for number, row in appeals.items() if row["call_id"]}
     rows = [
         {
-            "deal_id": story.id,
-            "contact_id": story.contact,
-            "kind": EventKind.CALL,
-            "occurred_at": row["started_at"],
+            **_line(EventKind.CALL, talk.story.id, talk.story.contact, talk.row["started_at"]),
             "call_id": number,
-            "appeal_id": by_deal.get(story.id) if is_first else None,
-            "data": {},
+            "appeal_id": of_call.get(number),
         }
-        for (story, row, is_first), number in zip(plan, call_ids, strict=True)
+        for talk, number in zip(talks, call_ids, strict=True)
     ]
     rows += [
         {
-            "deal_id": row["deal_id"],
-            "contact_id": row["contact_id"],
-            "kind": EventKind.REQUEST,
-            "occurred_at": row["received_at"],
+            **_line(EventKind.REQUEST, row["deal_id"], row["contact_id"], row["received_at"]),
             "call_id": None,
-            "appeal_id": by_deal[row["deal_id"]],
-            "data": {},
+            "appeal_id": number,
         }
-        for row in appeals
+        for number, row in appeals.items()
         if row["call_id"] is None
     ]
     world.insert(TimelineEvent, rows)
+
+
+def _line(kind: EventKind, deal: int, contact: int, moment: dt.datetime) -> dict[str, Any]:
+    return {
+        "deal_id": deal,
+        "contact_id": contact,
+        "kind": kind,
+        "occurred_at": moment,
+        "data": {},
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -22,13 +21,15 @@ from crm.models import (
 )
 from crm.operations import files, search_index
 from crm.operations.demo import pictures, words
-from crm.operations.demo.clients import person_name
+from crm.operations.demo.clients import name_tokens, number_row
+from crm.operations.demo.listing_shapes import COUNTRY, shape
+from crm.operations.demo.stories import person_name
 from crm.operations.demo.world import World
-from crm.values import phones
+from crm.operations.listing_offers import address_key
 
 DAY = dt.timedelta(days=1)
-_KINDS = (("flat", 62), ("room", 6), ("house", 9), ("land", 8), ("office", 5), ("retail", 4), ("garage", 3), ("townhouse", 3))  # fmt: skip
-_STATES = (
+_KINDS: tuple[tuple[str, int], ...] = (("flat", 62), ("room", 6), ("house", 9), ("land", 8), ("office", 5), ("retail", 4), ("garage", 3), ("townhouse", 3))  # fmt: skip
+_STATES: tuple[tuple[str, int], ...] = (
     (ListingState.ACTIVE, 68), (ListingState.DRAFT, 6), (ListingState.DEPOSIT, 6),
     (ListingState.CLOSED, 12), (ListingState.ARCHIVE, 8),
 )  # fmt: skip
@@ -37,9 +38,9 @@ _STATES = (
 def make_listings(world: World) -> None:
     """Owners, listings, photos, prices."""
     pool = _photo_pool(world)
-    count = world.count(324)
-    owners = _owners(world, count)
-    rows = [_row(world, index, owner) for index, owner in enumerate(owners)]
+    rows = [_row(world, index) for index in range(world.count(324))]
+    owners = _owners(world, rows)
+    rows = [{**row, "owner_id": owner} for row, owner in zip(rows, owners, strict=True)]
     ids = world.insert(Listing, rows)
     photos, prices, tokens, lines = [], [], [], []
     for listing_id, row in zip(ids, rows, strict=True):
@@ -56,54 +57,62 @@ def make_listings(world: World) -> None:
     world.insert(TimelineEvent, lines)
 
 
-def _owners(world: World, count: int) -> list[int]:
-    rows = [{"name": person_name(world), "is_owner": True} for _ in range(count)]
+def _owners(world: World, listings: list[dict[str, Any]]) -> list[int]:
+    """An owner for each listing, met the day it was taken; some own two."""
+    met: list[dict[str, Any]] = []
+    place: list[int] = []
+    for row in listings:
+        if not met or world.rnd.random() > 0.06:
+            met.append(
+                {
+                    "name": person_name(world),
+                    "is_owner": True,
+                    "responsible_id": row["responsible_id"],
+                    "created_at": row["created_at"],
+                    "updated_at": row["created_at"],
+                }
+            )
+        place.append(len(met) - 1)
+    rows = [{**row, "is_company": "«" in row["name"]} for row in met]
     ids = world.insert(Contact, rows)
-    numbers, tokens = [], []
-    for contact, row in zip(ids, rows, strict=True):
-        number = world.phone()
-        key = phones.match_key(number)
-        numbers.append(
-            {"contact_id": contact, "number": number, "key": key, "key_reversed": key[::-1]}
-        )
-        tokens += [
-            {"token": word, "kind": "contact", "object_id": contact}
-            for word in search_index.words(str(row["name"]))
-        ]
-    world.insert(ContactPhone, numbers)
-    world.insert(SearchToken, tokens)
-    return ids
+    world.insert(ContactPhone, [number_row(world, contact) for contact in ids])
+    names = {contact: row["name"] for contact, row in zip(ids, rows, strict=True)}
+    world.insert(SearchToken, name_tokens(names))
+    return [ids[index] for index in place]
 
 
 # --- one listing ----------------------------------------------------------------
 
 
-def _row(world: World, index: int, owner: int) -> dict[str, Any]:
+def _row(world: World, index: int) -> dict[str, Any]:
     rnd = world.rnd
     kinds, weights = zip(*_KINDS, strict=True)
     kind = rnd.choices(kinds, weights)[0]
     rent = kind in ("flat", "room", "office", "retail") and rnd.random() < 0.22
     states, state_weights = zip(*_STATES, strict=True)
     born = world.working_moment(rnd.uniform(2, 300))
-    seller = rnd.choice(world.sellers)
     row = {
         **_blank(),
+        "description": None,
         "public_id": f"na-{1000 + index}",
         "state": rnd.choices(states, state_weights)[0],
         "deal_type": "rent_long" if rent else "sale",
         "kind": kind,
-        "owner_id": owner,
-        "responsible_id": seller.id,
-        "department_id": seller.department_id,
-        "description": rnd.choice(words.ADVERTS),
         "created_at": born,
         "updated_at": min(world.now, born + DAY * rnd.uniform(0, 40)),
         "exclusive_until": world.now + DAY * rnd.randint(10, 120) if rnd.random() < 0.3 else None,
     }
     _place(world, row)
-    _SHAPES.get(kind, _premises)(world, row)
-    _price(world, row, rent)
+    shape(world, row)
+    _keeper(world, row)
     return row
+
+
+def _keeper(world: World, row: dict[str, Any]) -> None:
+    """Who works with the listing, by what it is."""
+    sort = "country" if row["kind"] in COUNTRY else row["kind"]
+    seller = world.seller_of("new_flat" if row["market"] == "new_building" else sort)
+    row |= {"responsible_id": seller.id, "department_id": seller.department_id}
 
 
 def _blank() -> dict[str, Any]:
@@ -134,128 +143,39 @@ def _blank() -> dict[str, Any]:
 
 def _place(world: World, row: dict[str, Any]) -> None:
     rnd = world.rnd
-    if row["kind"] in ("house", "land", "townhouse"):
+    if row["kind"] in COUNTRY:
         row["region"] = "Ленинградская область"
         row["locality"] = rnd.choice(words.SUBURBS)
         row["address"] = (
             f"{rnd.choice(('Садовая', 'Лесная', 'Озёрная', 'Полевая'))} улица, {rnd.randint(1, 90)}"
         )
-        row["lat"] = Decimal(f"{59.85 + rnd.random() * 0.35:.6f}")
-        row["lon"] = Decimal(f"{30.4 + rnd.random() * 0.5:.6f}")
+        _point(world, row, words.SUBURB_PLACES[row["locality"]])
     else:
         district = rnd.choice(sorted(words.STREETS))
         row["region"] = row["locality"] = "Санкт-Петербург"
         row["sub_locality"] = f"{district} район"
         row["address"] = f"{rnd.choice(words.STREETS[district])}, {rnd.randint(1, 120)}"
-        row["lat"] = Decimal(f"{59.84 + rnd.random() * 0.2:.6f}")
-        row["lon"] = Decimal(f"{30.2 + rnd.random() * 0.3:.6f}")
+        _point(world, row, words.DISTRICT_PLACES[district])
         minutes = rnd.randint(3, 20)
         row["attributes"]["metro"] = [
-            {"station": words.METRO[district], "minutes": minutes, "mode": "foot"}
+            {
+                "name": words.METRO[district],
+                "minutes_on_foot": minutes,
+                "minutes_by_transport": None,
+            }
         ]
-    row["address_key"] = " ".join(search_index.words(row["locality"], row["address"]))[:255]
-    number = f"78:{rnd.randint(10, 42)}:{rnd.randint(1000, 9999):07d}:{rnd.randint(100, 9999)}"
+    row["address_key"] = address_key(row["locality"], row["address"])
+    code = 78 if row["locality"] == "Санкт-Петербург" else 47
+    number = f"{code}:{rnd.randint(10, 42)}:{rnd.randint(1000, 9999):07d}:{rnd.randint(100, 9999)}"
     if rnd.random() < 0.8:
         row["cadastral_number"] = number
 
 
-def _flat(world: World, row: dict[str, Any]) -> None:
-    rnd = world.rnd
-    rooms = rnd.choices([1, 2, 3, 4], [36, 36, 22, 6])[0]
-    total = Decimal(rooms * 18 + rnd.randint(12, 30)) + Decimal(rnd.randint(0, 9)) / 10
-    floors = rnd.choice((5, 9, 9, 12, 16, 25))
-    year = rnd.randint(1955, 2023)
-    row.update(
-        market="new_building" if year > 2021 else "resale",
-        rooms=rooms,
-        area_total=total,
-        area_living=(total * Decimal("0.56")).quantize(Decimal("0.1")),
-        area_kitchen=Decimal(rnd.randint(60, 160)) / 10,
-        floor=rnd.randint(1, floors),
-        floors_total=floors,
-        flat_number=str(rnd.randint(1, 240)),
-    )
-    row["attributes"] |= {
-        "renovation": rnd.choice(("cosmetic", "euro", "design")),
-        "wall_material": rnd.choice(("brick", "panel", "monolith")),
-        "built_year": year,
-        "lift": floors > 5,
-        "balconies": rnd.choice((0, 1, 1)),
-        "mortgage_allowed": rnd.random() < 0.8,
-    }
-    if year > 2021:
-        row["attributes"] |= {"building_state": "hand-over", "ready_quarter": rnd.randint(1, 4)}
-
-
-def _room(world: World, row: dict[str, Any]) -> None:
-    _flat(world, row)
-    row["rooms"] = max(2, row["rooms"])
-    row["market"] = "resale"
-    area = Decimal(world.rnd.randint(110, 210)) / 10
-    row["area_living"] = area
-    row["attributes"] |= {"rooms_offered": 1, "area_rooms": [str(area)]}
-
-
-def _house(world: World, row: dict[str, Any]) -> None:
-    rnd = world.rnd
-    row.update(
-        area_total=Decimal(rnd.randint(80, 260)),
-        land_area_m2=Decimal(rnd.randint(4, 20) * 100),
-        floors_total=rnd.choice((1, 2, 2, 3)),
-    )
-    row["attributes"] |= {
-        "land_unit": "sotka",
-        "land_status": "izhs",
-        "electricity": True,
-        "water": rnd.random() < 0.8,
-        "gas": rnd.random() < 0.6,
-        "heating": True,
-    }
-
-
-def _land(world: World, row: dict[str, Any]) -> None:
-    row["land_area_m2"] = Decimal(world.rnd.randint(6, 30) * 100)
-    row["attributes"] |= {"land_unit": "sotka", "land_status": world.rnd.choice(("izhs", "snt"))}
-
-
-def _garage(world: World, row: dict[str, Any]) -> None:
-    row["area_total"] = Decimal(world.rnd.randint(160, 240)) / 10
-    row["attributes"] |= {"garage_status": "ownership"}
-
-
-def _premises(world: World, row: dict[str, Any]) -> None:
-    rnd = world.rnd
-    floors = rnd.choice((2, 3, 5, 9))
-    row.update(
-        area_total=Decimal(rnd.randint(40, 420)), floor=rnd.randint(1, 2), floors_total=floors
-    )
-    row["attributes"] |= {"commercial_types": [row["kind"]], "power_kw": rnd.randint(10, 60)}
-
-
-_SHAPES: dict[str, Callable[[World, dict[str, Any]], None]] = {
-    "flat": _flat,
-    "room": _room,
-    "house": _house,
-    "townhouse": _house,
-    "land": _land,
-    "garage": _garage,
-}
-
-
-def _price(world: World, row: dict[str, Any], rent: bool) -> None:
-    rnd = world.rnd
-    area = row["area_total"] or row["land_area_m2"] / 20
-    if row["kind"] == "room":
-        area = row["area_living"]
-    if rent:
-        row["price"] = Decimal(round(float(area) * rnd.uniform(600, 1300), -3))
-        row["attributes"] |= {"price_period": "month", "deposit_required": True}
-    elif row["kind"] == "garage":
-        row["price"] = Decimal(rnd.randrange(6, 18) * 100_000)
-    else:
-        per_metre = 90_000 if row["kind"] in ("house", "land", "townhouse") else 215_000
-        row["price"] = Decimal(round(float(area) * per_metre * rnd.uniform(0.8, 1.4), -5))
-        row["attributes"]["sale_kind"] = "free"
+def _point(world: World, row: dict[str, Any], near: tuple[float, float]) -> None:
+    """Coordinates within a kilometre or so."""
+    lat, lon = near
+    row["lat"] = Decimal(f"{lat + world.rnd.uniform(-0.010, 0.010):.6f}")
+    row["lon"] = Decimal(f"{lon + world.rnd.uniform(-0.018, 0.018):.6f}")
 
 
 # --- photos and prices ----------------------------------------------------------
@@ -264,8 +184,8 @@ def _price(world: World, row: dict[str, Any], rent: bool) -> None:
 def _photo_pool(world: World) -> dict[str, list[dict[str, Any]]]:
     """Files of each sort of picture, shared by the listings."""
     sorts = {
-        "facade": (pictures.facade, 14), "house": (pictures.house, 8), "room": (pictures.room, 20),
-        "plan": (pictures.plan, 8), "land": (pictures.land, 4),
+        "facade": (pictures.facade, 24), "house": (pictures.house, 12), "room": (pictures.room, 26),
+        "plan": (pictures.plan, 8), "land": (pictures.land, 8),
     }  # fmt: skip
     return {
         name: [_stored(world, draw(world.rnd)) for _ in range(world.count(count))]
@@ -292,18 +212,18 @@ def _photos(
     rnd = world.rnd
     cover = {"house": "house", "townhouse": "house", "land": "land"}.get(row["kind"], "facade")
     sorts = [cover]
-    if row["kind"] != "land":
-        sorts += ["room"] * rnd.randint(2, 4)
+    sorts += ["land"] * 2 if row["kind"] == "land" else ["room"] * rnd.randint(2, 4)
     if row["kind"] in ("flat", "room"):
         sorts.append("plan")
     if row["state"] == ListingState.DRAFT and rnd.random() < 0.5:
         return []
+    shuffled = {sort: rnd.sample(pool[sort], len(pool[sort])) for sort in dict.fromkeys(sorts)}
     return [
         {
             "listing_id": listing_id,
             "position": position,
             "kind": "plan" if sort == "plan" else "photo",
-            **rnd.choice(pool[sort]),
+            **shuffled[sort][position % len(shuffled[sort])],
         }
         for position, sort in enumerate(sorts)
     ]

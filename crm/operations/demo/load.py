@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from crm.models import Deal, db
+from crm.models import Deal, TimelineEvent, db
 from crm.models.demo import DemoManifest
 from crm.operations.demo.calls import make_calls
 from crm.operations.demo.clients import make_clients
@@ -19,7 +19,7 @@ from crm.operations.transaction import operation
 
 def is_loaded() -> bool:
     """Whether a demonstration agency is here."""
-    return db.session.scalar(select(func.count(DemoManifest.id))) != 0
+    return bool(db.session.scalar(select(func.count(DemoManifest.id))))
 
 
 @operation
@@ -40,6 +40,7 @@ def load(scale: float = 1.0) -> dict[str, int]:
     stories = make_clients(world)
     make_calls(world, stories)
     make_listings(world)
+    _last_activity()
     db.session.add(
         DemoManifest(
             ranges={table: ranges(ids) for table, ids in world.made.items()},
@@ -47,3 +48,17 @@ def load(scale: float = 1.0) -> dict[str, int]:
         )
     )
     return {table: len(ids) for table, ids in world.made.items()}
+
+
+def _last_activity() -> None:
+    """The newest line of a deal's feed is its last activity."""
+    newest = (
+        select(func.max(TimelineEvent.occurred_at))
+        .where(TimelineEvent.deal_id == Deal.id)
+        .scalar_subquery()
+    )
+    db.session.execute(
+        update(Deal)
+        .values(last_activity_at=newest, updated_at=Deal.updated_at)
+        .execution_options(synchronize_session=False)
+    )

@@ -10,7 +10,7 @@ from crm.operations.accounts import hash_password
 from crm.operations.demo.world import Person, World
 
 PASSWORD = "demo-kvartal-2026"  # noqa: S105  (known on purpose: printed and offered at the login)
-RESALE, NEW, RENT = "Вторичная недвижимость", "Новостройки", "Аренда"
+RESALE, NEW, COUNTRY = "Вторичная недвижимость", "Новостройки", "Загородная недвижимость"
 # login, first name, last name, role, position, department, head, extension
 STAFF = (
     ("admin", "Павел", "Громов", "Администратор", "Администратор", None, None, None),
@@ -21,7 +21,7 @@ STAFF = (
     ("manager", "Ольга", "Соколова", "Менеджер", "Специалист по недвижимости", RESALE, "senior", "104"),
     ("manager2", "Илья", "Поляков", "Менеджер", "Специалист по недвижимости", RESALE, "senior", "105"),
     ("manager3", "Надежда", "Миронова", "Менеджер", "Специалист по новостройкам", NEW, "head2", "106"),
-    ("manager4", "Денис", "Казаков", "Менеджер", "Специалист по аренде", RENT, "director", "107"),
+    ("manager4", "Максим", "Шестаков", "Менеджер", "Специалист по загородной недвижимости", COUNTRY, "director", "107"),
     ("marketer", "Вера", "Тихонова", "Маркетолог", "Маркетолог", "Маркетинг", "director", None),
     ("operator", "Алина", "Фролова", "Оператор", "Оператор", RESALE, "head", "108"),
     ("quality", "Юлия", "Осипова", "Контроль качества", "Контроль качества", None, "director", None),
@@ -41,7 +41,7 @@ _COMPANY = {
 
 def logins() -> list[dict[str, str]]:
     """Login, name, role and password of the demo people who exist now."""
-    known = set(db.session.scalars(select(Employee.username).where(Employee.is_demo)))
+    known = set(db.session.scalars(select(Employee.username).where(Employee.is_demo.is_(True))))
     return [
         {"login": login, "name": f"{first} {last}", "role": role, "password": PASSWORD}
         for login, first, last, role, *_rest in STAFF

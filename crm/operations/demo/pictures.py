@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 
 from PIL import Image, ImageDraw
@@ -79,8 +80,8 @@ def plan(rnd: random.Random) -> bytes:
     draw = ImageDraw.Draw(image)
     xs = [200, rnd.randint(480, 620), rnd.randint(760, 880), 1080]
     ys = [140, rnd.randint(380, 470), 720]
-    for x, following in zip(xs, xs[1:], strict=False):
-        for y, below in zip(ys, ys[1:], strict=False):
+    for x, following in itertools.pairwise(xs):
+        for y, below in itertools.pairwise(ys):
             draw.rectangle((x, y, following, below), outline="#2b3340", width=9)
             area = (following - x) * (below - y) / 9_500
             draw.text(((x + following) // 2 - 24, (y + below) // 2), f"{area:.1f}", fill="#475467")

@@ -86,7 +86,7 @@ def _references(table: Table) -> Iterator[Any]:
 def _clear_files(ids: list[int]) -> tuple[int, int]:
     """Files go with their contents, unless somebody's row still shows them."""
     used = set()
-    for column in _references(StoredFile.__table__):  # type: ignore[arg-type]
+    for column in _references(StoredFile.__table__):
         for batch in _batches(ids):
             used |= set(db.session.scalars(select(column).where(column.in_(batch))))
     gone = 0

@@ -23,6 +23,7 @@ from crm.models import (
     StageStatus,
     StageType,
     Tag,
+    TaskKind,
     TelephonyConnection,
     TelephonyExtension,
     db,
@@ -33,8 +34,11 @@ from crm.values import phones
 DEMO_KEY, DEMO_SALT = "demo0key0demo0key0demo0key0demo0", "demo0salt0demo0salt0demo0salt000"
 TELEPHONY_TOKEN = "demo-telephony-token-not-a-secret-000000000"  # noqa: S105
 INTAKE_KEY = "demo-intake-point-public-key-00000000"
+INTAKE_SECRET = "demo-signing-secret-not-a-secret-0000000"  # noqa: S105
 FEED_TOKEN = "demo-yandex-feed-address-0000000000000000"  # noqa: S105
-_OWNER_STAGES = (
+_OWNER_STAGES: tuple[
+    tuple[str, StageType, str, dict[str, Any], tuple[str, ...]], ...
+] = (
     ("Заявка собственника", StageType.IN_WORK, "#3056d3", {}, ("Позвонить собственнику",)),
     ("Оценка", StageType.IN_WORK, "#7a5af8", {"mandatory": True}, ("Осмотреть объект", "Подготовить оценку")),
     ("Договор", StageType.IN_WORK, "#f79009", {"mandatory": True}, ("Подписать договор",)),
@@ -83,7 +87,9 @@ def make_settings(world: World) -> None:
     _sources(world)
     _doors(world)
     _feeds(world)
-    world.loss_reasons = list(db.session.scalars(select(LossReason.id)))
+    world.loss_reasons = list(
+        db.session.scalars(select(LossReason.id).order_by(LossReason.position, LossReason.id))
+    )
 
 
 def _pipelines(world: World) -> None:
@@ -98,17 +104,21 @@ def _pipelines(world: World) -> None:
             tasks_allowed=kind.is_open,
             **options,
         )
-        stage.statuses = [StageStatus(text=t, position=n) for n, t in enumerate(presets)]
+        stage.statuses = [
+            StageStatus(text=text, position=place, task_kind=_task_kind(text))
+            for place, text in enumerate(presets)
+        ]
         owners.stages.append(stage)
     world.add(owners)
     owners.stages[3].time_limit_target_id = owners.stages[0].id
-    for field, stage in (("contact_name", None), ("source", None), ("amount", owners.stages[2])):
-        world.add(
-            RequiredField(
-                pipeline_id=owners.id, field=field, from_stage_id=stage.id if stage else None
-            )
-        )
+    contract = owners.stages[2].id
+    for field, since in (("contact_name", None), ("source", None), ("amount", contract)):
+        world.add(RequiredField(pipeline_id=owners.id, field=field, from_stage_id=since))
     world.buyers, world.owners = _track(buyers), _track(owners)
+
+
+def _task_kind(text: str) -> TaskKind:
+    return TaskKind.CALL if "звон" in text else TaskKind.OTHER
 
 
 def _track(pipeline: Pipeline) -> Track:
@@ -159,7 +169,7 @@ def _doors(world: World) -> None:
     connection = TelephonyConnection(
         name="Mango Office (демо)",
         operator="mango",
-        credentials={"vpbx_api_key": DEMO_KEY, "vpbx_api_salt": DEMO_SALT},
+        credentials={"api_key": DEMO_KEY, "api_salt": DEMO_SALT},
         token=TELEPHONY_TOKEN,
         pipeline_id=world.buyers.pipeline_id,
         last_event_at=world.now - dt.timedelta(minutes=4),
@@ -176,7 +186,7 @@ def _doors(world: World) -> None:
         key=INTAKE_KEY,
         pipeline_id=world.buyers.pipeline_id,
         allowed_domains="novy-adres.example.ru",
-        secrets={"token_secret": "demo-token-secret-000000000000000"},
+        secrets={"secret": INTAKE_SECRET, "token_secret": "demo-token-secret-000000000000000"},
     )
     world.add(point)
     world.connection_id, world.intake_id = connection.id, point.id
@@ -187,7 +197,7 @@ def _feeds(world: World) -> None:
         Feed(name="Яндекс Недвижимость", portal="yandex", token=FEED_TOKEN, phone="+78120001106"),
         ImportFeed(name="Объекты партнёров", portal="yandex", state_for_new="draft", active=False),
     )
-    assert world.buyers is not None  # noqa: S101
+    assert world.buyers is not None
     showing = world.buyers.working[2]
     for person in world.people:
         if person.login in {"director", "head", "manager"}:

@@ -46,7 +46,7 @@ class World:
     """State of one load. ``scale`` 1.0 makes the whole agency."""
 
     scale: float = 1.0
-    rnd: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311
+    rnd: random.Random = field(default_factory=lambda: random.Random(SEED))
     now: dt.datetime = field(default_factory=lambda: utc_now().replace(microsecond=0))
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Moscow"))
     made: dict[str, list[int]] = field(default_factory=dict)
@@ -60,6 +60,7 @@ class World:
     connection_id: int = 0
     intake_id: int = 0
     recordings: list[tuple[int, int]] = field(default_factory=list)
+    line: str = "78120000100"
     phone_serial: int = 0
 
     def count(self, full: int) -> int:
@@ -90,18 +91,33 @@ class World:
         """A moment of a working day about ``days_ago`` days before now, in UTC."""
         day = (self.now - dt.timedelta(days=days_ago)).astimezone(self.zone)
         if day.weekday() == 6:
-            day -= dt.timedelta(days=1)
+            day -= dt.timedelta(days=self.rnd.randint(1, 6))
         local = day.replace(
             hour=self.rnd.randint(9, 19),
             minute=self.rnd.randrange(60),
             second=self.rnd.randrange(60),
+            microsecond=0,
         )
         moment = local.astimezone(dt.UTC)
         late = self.now - dt.timedelta(minutes=self.rnd.randint(5, 90))
         return min(moment, late)
 
+    def daytime(self, moment: dt.datetime) -> dt.datetime:
+        """The moment, or an hour of the same day at which people work."""
+        local = moment.astimezone(self.zone).replace(microsecond=0)
+        if not 9 <= local.hour < 20:
+            local = local.replace(hour=self.rnd.randint(9, 19))
+        return local.astimezone(dt.UTC)
+
+    def seller_of(self, kind: str) -> Person:
+        """Who works with such property: «country», «new_flat», anything else."""
+        login = {"country": "manager4", "new_flat": "manager3"}.get(kind)
+        rest = [person for person in self.sellers if person.login not in ("manager3", "manager4")]
+        known = [person for person in self.sellers if person.login == login]
+        return self.rnd.choice(known or rest)
+
     def phone(self) -> str:
-        """A number nobody else in the demo has; the 900-000 block reads as invented."""
+        """A number nobody else in the demo has; the zeros after its code say that it is invented."""
         self.phone_serial += 1
         return f"+7{self.rnd.choice((911, 921, 931, 952, 981))}{self.phone_serial:07d}"
 

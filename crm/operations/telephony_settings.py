@@ -1,0 +1,146 @@
+"""Settings of a telephony connection: credentials that are never sent back, internal numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from crm.integrations.telephony import registry
+from crm.integrations.telephony.base import Extension, TelephonyOperator
+from crm.models import Employee, TelephonyConnection, TelephonyExtension, db
+from crm.operations import audit
+from crm.operations.connections import find
+from crm.operations.errors import FieldError, NotFound, ValidationErrors
+from crm.operations.transaction import operation
+from crm.security.principal import Principal
+
+_MAX_SECRET = 4000
+
+
+def operator_class(connection: TelephonyConnection) -> type[TelephonyOperator]:
+    """What the connection's operator declares. Raises UnknownOperator."""
+    return registry.get(connection.operator)
+
+
+def stored(connection: TelephonyConnection, name: str) -> str:
+    """Value of a credential as kept, "" when it is not filled in."""
+    return str((connection.credentials or {}).get(name) or "")
+
+
+@operation
+def set_credentials(connection_id: int, by: Principal | None, typed: Mapping[str, str]) -> None:
+    """Keep what the operator asks for; a secret left blank stays as it is.
+
+    Raises ValidationErrors naming ``credential-<name>``.
+    """
+    connection = find(connection_id)
+    values = dict(connection.credentials or {})
+    errors = []
+    for item in operator_class(connection).credentials:
+        text = (typed.get(item.name) or "").strip()
+        if text or not item.secret:
+            values[item.name] = text
+        if len(text) > _MAX_SECRET:
+            errors.append(FieldError(f"credential-{item.name}", _("Слишком длинное значение.")))
+        elif item.required and not (values.get(item.name) or item.default):
+            errors.append(FieldError(f"credential-{item.name}", _("Заполните это поле.")))
+    if errors:
+        raise ValidationErrors(errors)
+    changed = sorted(k for k, v in values.items() if v != (connection.credentials or {}).get(k))
+    connection.credentials = values
+    connection.last_error = None
+    if changed:
+        audit.record("credentials", connection, by, after={"changed": changed})
+
+
+@operation
+def save_extensions(
+    connection_id: int, by: Principal | None, owners: Mapping[str, int | None]
+) -> None:
+    """Whose each internal number is: operator's key → employee id or None.
+
+    A key that is not known yet is added. Raises ValidationErrors naming ``owner-<key>``.
+    """
+    connection = find(connection_id)
+    known = {row.key: row for row in connection.extensions}
+    before = {key: row.employee_id for key, row in known.items()}
+    wanted = {pk for pk in owners.values() if pk is not None}
+    real = set(db.session.scalars(select(Employee.id).where(Employee.id.in_(wanted))))
+    errors = [
+        FieldError(f"owner-{key}", _("Такого сотрудника нет."))
+        for key, pk in owners.items()
+        if pk is not None and pk not in real
+    ]
+    if errors:
+        raise ValidationErrors(errors)
+    for key, pk in owners.items():
+        _extension(connection, known, key).employee_id = pk
+    after = {key: row.employee_id for key, row in known.items()}
+    _record(connection, by, before, after)
+
+
+@operation
+def delete_extension(connection_id: int, key: str, by: Principal | None) -> None:
+    """Forget an internal number."""
+    connection = find(connection_id)
+    row = next((row for row in connection.extensions if row.key == key), None)
+    if row is None:
+        raise NotFound(_("Такого внутреннего номера нет."))
+    connection.extensions.remove(row)
+    audit.record("extensions", connection, by, before={key: row.employee_id}, after={key: None})
+
+
+@operation
+def merge_extensions(connection_id: int, by: Principal | None, found: list[Extension]) -> int:
+    """Take over the operator's list; a number of nobody goes to the employee with its mail.
+
+    Returns how many numbers are new. Those that people mapped stay as they are.
+    """
+    connection = find(connection_id)
+    known = {row.key: row for row in connection.extensions}
+    before = {key: row.employee_id for key, row in known.items()}
+    by_mail = _employees_by_mail(found)
+    for item in found:
+        row = _extension(connection, known, item.employee_key or item.number)
+        row.title = (f"{item.number} {item.name}".strip() or None) and f"{item.number} {item.name}"[
+            :120
+        ]
+        if row.employee_id is None:
+            row.employee_id = by_mail.get((item.email or "").strip().lower())
+    after = {key: row.employee_id for key, row in known.items()}
+    _record(connection, by, before, after)
+    return len(after) - len(before)
+
+
+def _employees_by_mail(found: list[Extension]) -> dict[str, int]:
+    mails = {item.email.strip().lower() for item in found if item.email}
+    query = select(Employee.email, Employee.id).where(Employee.active, Employee.email.in_(mails))
+    return dict(list(db.session.execute(query)))
+
+
+def _extension(
+    connection: TelephonyConnection, known: dict[str, TelephonyExtension], key: str
+) -> TelephonyExtension:
+    if key not in known:
+        known[key] = TelephonyExtension(key=key[:64])
+        connection.extensions.append(known[key])
+    return known[key]
+
+
+def _record(
+    connection: TelephonyConnection,
+    by: Principal | None,
+    before: Mapping[str, int | None],
+    after: Mapping[str, int | None],
+) -> None:
+    changed = [key for key in after if key not in before or before[key] != after[key]]
+    if changed:
+        audit.record(
+            "extensions",
+            connection,
+            by,
+            before={key: before.get(key) for key in changed},
+            after={key: after[key] for key in changed},
+        )
