@@ -149,7 +149,9 @@ def prepare(what: Plan) -> None:
         _crm_step(what, "База данных", "init")
     # The demo agency is loaded once: whoever has removed it does not want it back.
     if not known.get("demo") and what.env.get("KVARTAL_DEMO", "1") != "0":
-        _crm_step(what, "Демонстрационное агентство", "demo", "load")
+        scale = what.env.get("KVARTAL_DEMO_SCALE")
+        smaller = ("--scale", scale) if scale else ()
+        _crm_step(what, "Демонстрационное агентство", "demo", "load", *smaller)
         known["demo"] = True
     done = {**known, "fingerprint": fingerprint(what.settings)}
     path.write_text(json.dumps(done, indent=1), encoding="utf-8")
@@ -194,8 +196,8 @@ def _start_site(supervisor: Supervisor, what: Plan) -> None:
 
 
 def _start_background(supervisor: Supervisor) -> None:
-    supervisor.add(Service("worker", crm_argv("worker")))
-    supervisor.add(Service("cron", crm_argv("cron")))
+    # One process fewer than two: the schedule needs little, a process of its own 100 MB.
+    supervisor.add(Service("worker", crm_argv("worker", "--cron")))
 
 
 def _wait_for(supervisor: Supervisor, what: Plan, path: str) -> None:

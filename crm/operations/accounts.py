@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from crm.models import Employee, db
-from crm.operations import audit
+from crm.operations import audit, bus
 from crm.operations.errors import FieldError, ValidationErrors
 from crm.operations.transaction import operation
 from crm.security import passwords, sessions
@@ -50,6 +50,7 @@ def sign_in(
 def sign_out(user: Employee, token: str) -> None:
     """End this sign-in: the cookie, even copied, opens nothing any more."""
     sessions.close_session(token)
+    tell_streams(user.id)
     audit.record("logout", user, None, actor_id=user.id)
 
 
@@ -67,6 +68,7 @@ def change_password(user: Employee, current: str, new: str, *, keep_token: str) 
         raise ValidationErrors(errors)
     _set(user, new)
     sessions.close_all(user.id, keep=keep_token)
+    tell_streams(user.id)
     audit.record("password_change", user, None, actor_id=user.id)
 
 
@@ -78,7 +80,13 @@ def set_password(user: Employee, new: str, by: Principal | None) -> None:
         raise ValidationErrors(errors)
     _set(user, new)
     sessions.close_all(user.id)
+    tell_streams(user.id)
     audit.record("password_set", user, by)
+
+
+def tell_streams(user_id: int) -> None:
+    """Let the event streams of a person whose sign-ins ended look at the database at once."""
+    bus.emit("session.closed", [user_id])
 
 
 @operation

@@ -194,7 +194,7 @@ def run_import(run_id: int) -> FeedRun:
     _claim(run_id)
     try:
         target, portal, dry_run = _target(run_id)
-        with files.open_file(_file(run_id)) as stream:
+        with files.open_file(_file(run_id)) as stream, bulk.settled_memory():
             broken = _take_in(
                 target, registry.get(portal).read(cast("BinaryIO", stream)), dry_run=dry_run
             )

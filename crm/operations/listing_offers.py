@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Integer, Numeric, String
 
-from crm.integrations.portals.base import FIELDS, FieldKind, FieldSpec, Offer, OfferPhoto
+from crm.integrations.portals.base import FIELDS, FieldKind, FieldSpec, Metro, Offer, OfferPhoto
 from crm.models import Listing
 
 # Fields of an offer that are columns of a listing under the same name.
@@ -271,8 +271,18 @@ _DECODE: dict[str, Callable[[Any], Any]] = {
 _CONVERTED = frozenset(name for name, decode in _DECODE.items() if decode is not _same)
 
 
+def _station(station: Metro) -> dict[str, Any]:
+    return {
+        "name": station.name,
+        "minutes_on_foot": station.minutes_on_foot,
+        "minutes_by_transport": station.minutes_by_transport,
+    }
+
+
 def _encoder(spec: FieldSpec) -> Callable[[Any], Any] | None:
     """The fast equal of ``spec.encode``; None when JSON holds the value as it is."""
+    if spec.item is Metro:
+        return lambda stations: [_station(station) for station in stations]
     if spec.name == "photos":
         return lambda photos: [[photo.url, str(photo.kind)] for photo in photos]
     if spec.kind in (FieldKind.INT, FieldKind.BOOL, FieldKind.TEXT):

@@ -105,9 +105,10 @@ def edit_listing(
     if version is not None and version != listing.version:
         raise Conflict(_("Объект только что изменил другой сотрудник. Обновите страницу."))
     typed, own, errors = _read(values, listing)
-    errors += listing_fields.check_values(values_of(listing) | typed)
-    if listing.state in _PUBLIC:
-        errors += _publishable(values_of(listing) | typed)
+    old = values_of(listing)
+    # What an import brought wrong already must not refuse a change of something else.
+    known = _complaints(listing, old)
+    errors += [error for error in _complaints(listing, old | typed) if error not in known]
     if errors:
         raise ValidationErrors(errors)
     old_price = listing.price
@@ -308,6 +309,11 @@ def _employee(employee_id: int) -> Employee:
 def _demand_work(by: Principal) -> None:
     if by.scope(ObjectKind.LISTING, Action.EDIT) is Scope.NONE:
         raise Forbidden(_("Вы не можете добавлять объекты."))
+
+
+def _complaints(listing: Listing, values: Mapping[str, Any]) -> list[FieldError]:
+    published = listing.state in _PUBLIC
+    return listing_fields.check_values(values) + (_publishable(values) if published else [])
 
 
 def _publishable(values: Mapping[str, Any]) -> list[FieldError]:

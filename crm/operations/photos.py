@@ -128,7 +128,7 @@ def set_kind(photo_id: int, by: Principal, kind: str) -> ListingPhoto:
     """Say what the picture shows: a photo, a plan. Raises ValidationErrors naming ``kind``."""
     photo, listing = _photo(photo_id, by)
     photo.kind = _kind(kind)
-    _changed(listing, by, kind=photo.kind)
+    _changed(listing, by, shows=photo.kind)
     return photo
 
 

@@ -85,7 +85,8 @@ def confirm_build(run_id: int, by: Principal) -> FeedRun:
 def _run(run_id: int, *, force: bool) -> FeedRun:
     try:
         with tempfile.TemporaryFile() as plain, tempfile.TemporaryFile() as packed:
-            built = _write(run_id, plain)
+            with bulk.settled_memory():
+                built = _write(run_id, plain)
             _verify(plain, packed, built)
             if not force and (question := _question(run_id, built)):
                 _finish(run_id, RunState.HELD, built, question)

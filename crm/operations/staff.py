@@ -170,6 +170,7 @@ def update(person: Employee, by: Principal | None) -> Employee:
         audit.record("roles", person, by, before={"roles": _names(old)}, after=after)
         if by is None or by.id != person.id:
             sessions.close_all(person.id)
+            accounts.tell_streams(person.id)
     return person
 
 
@@ -202,6 +203,7 @@ def deactivate(employee_id: int, by: Principal | None) -> Employee:
     person.active = False
     person.on_shift = False
     sessions.close_all(person.id)
+    accounts.tell_streams(person.id)
     audit.record("deactivate", person, by, before={"active": True}, after={"active": False})
     return person
 
@@ -228,6 +230,7 @@ def end_session(employee_id: int, session_id: int, by: Principal | None) -> None
     )
     if not ended.rowcount:
         raise NotFound(_("Этот вход уже завершён."))
+    accounts.tell_streams(person.id)
     audit.record("session_end", person, by)
 
 
@@ -237,6 +240,7 @@ def end_all_sessions(employee_id: int, by: Principal | None) -> None:
     person = find(employee_id)
     guard(person, by)
     sessions.close_all(person.id)
+    accounts.tell_streams(person.id)
     audit.record("session_end", person, by, after={"all": True})
 
 

@@ -37,13 +37,11 @@ class CrmSecurityManager(SecurityManager):  # type: ignore[misc]
 
     def load_user(self, pk: Any) -> Employee | None:
         """The person behind the cookie's identity, if the sign-in is still alive."""
-        return sessions.find_user(
-            str(pk), idle_hours=current_app.config["SESSION_IDLE_HOURS"]
-        )
+        return sessions.find_user(str(pk), idle_hours=current_app.config["SESSION_IDLE_HOURS"])
 
     def load_user_jwt(self, _header: Any, _data: Any) -> None:
         """No token sign-in: the stock one has neither limit nor revocation."""
-        return None
+        return
 
     def has_access(self, permission_name: str, view_name: str) -> bool:
         """Whether the signed-in person has FAB's permission; nobody else ever has."""

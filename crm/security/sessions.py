@@ -74,9 +74,7 @@ def find_user(identity: str, *, idle_hours: int) -> Employee | None:
 
 def close_session(token: str) -> None:
     """End one sign-in (not committed)."""
-    db.session.execute(
-        delete(AuthSession).where(AuthSession.token_hash == fingerprint(token))
-    )
+    db.session.execute(delete(AuthSession).where(AuthSession.token_hash == fingerprint(token)))
 
 
 def close_all(user_id: int, *, keep: str | None = None) -> None:

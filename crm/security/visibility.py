@@ -24,7 +24,6 @@ from crm.models import (
     ObjectKind,
     Scope,
     Source,
-    Stage,
     Task,
     db,
 )
@@ -37,16 +36,12 @@ Condition = ColumnElement[bool]
 Rule = Callable[[Principal, Action], Condition]
 
 
-def visible(
-    query: S, principal: Principal, model: type[Model], action: Action = Action.VIEW
-) -> S:
+def visible(query: S, principal: Principal, model: type[Model], action: Action = Action.VIEW) -> S:
     """``query`` narrowed to the rows of ``model`` that ``principal`` may ``action``."""
     return query.where(condition(principal, model, action))
 
 
-def condition(
-    principal: Principal, model: type[Model], action: Action = Action.VIEW
-) -> Condition:
+def condition(principal: Principal, model: type[Model], action: Action = Action.VIEW) -> Condition:
     """SQL condition of the rule; models without row rights are open to all staff."""
     rule = _RULES.get(model)
     return true() if rule is None else rule(principal, action)
@@ -57,9 +52,7 @@ def may(principal: Principal, action: Action, obj: Model) -> bool:
     model = type(obj)
     return bool(
         db.session.scalar(
-            select(
-                exists().where(model.id == obj.id, condition(principal, model, action))
-            )
+            select(exists().where(model.id == obj.id, condition(principal, model, action)))
         )
     )
 
@@ -88,7 +81,8 @@ def _people(principal: Principal, scope: Scope, column: Any) -> Condition:
             return true()
         case Scope.OFFICE:
             return or_(
-                column.in_(principal.team_ids), _colleague(column, Employee.office_id, principal.office_id)
+                column.in_(principal.team_ids),
+                _colleague(column, Employee.office_id, principal.office_id),
             )
         case Scope.DEPARTMENT:
             return or_(
@@ -131,19 +125,19 @@ def _deal_rule(principal: Principal, action: Action) -> Condition:
         reach.append(
             and_(Deal.responsible_id.is_(None), Deal.department_id == principal.department_id)
         )
-    hidden: Condition = false()
-    if principal.is_ordinary():
-        hidden = Deal.stage_id.in_(select(Stage.id).where(~Stage.available_to_manager))
     if action is Action.VIEW:
         reach.append(_undistributed(principal, Deal.responsible_id, Deal.department_id))
-        reach.append(_on_stage(or_(Stage.open_view, Stage.open_full)))
+        reach.extend(_on_stages(principal.open_stages))
     elif action is Action.EDIT:
-        reach.append(_on_stage(Stage.open_full))
-    return and_(alive, or_(*reach), ~hidden)
+        reach.extend(_on_stages(principal.full_stages))
+    hidden = principal.hidden_stages if principal.is_ordinary() else frozenset()
+    shown = [Deal.stage_id.not_in(sorted(hidden))] if hidden else []
+    return and_(alive, or_(*reach), *shown)
 
 
-def _on_stage(option: Any) -> Condition:
-    return Deal.stage_id.in_(select(Stage.id).where(option))
+def _on_stages(stage_ids: frozenset[int]) -> list[Condition]:
+    """No condition at all without such stages: an empty one would still cost the index."""
+    return [Deal.stage_id.in_(sorted(stage_ids))] if stage_ids else []
 
 
 def may_take_condition(principal: Principal) -> Condition:
@@ -152,7 +146,7 @@ def may_take_condition(principal: Principal) -> Condition:
         Deal.deleted_at.is_(None),
         or_(
             _undistributed(principal, Deal.responsible_id, Deal.department_id),
-            _on_stage(Stage.open_full),
+            *_on_stages(principal.full_stages),
             _deal_rule(principal, Action.EDIT),
         ),
     )
@@ -224,9 +218,7 @@ def recording_condition(principal: Principal) -> Condition:
     """Calls whose recording the person may hear (permission 1)."""
     if principal.is_admin or principal.can(Grant.HEAR_ALL_RECORDS):
         return true()
-    return and_(
-        Call.employee_id.in_(principal.team_ids), _call_rule(principal, Action.VIEW)
-    )
+    return and_(Call.employee_id.in_(principal.team_ids), _call_rule(principal, Action.VIEW))
 
 
 def _task_rule(principal: Principal, action: Action) -> Condition:
@@ -244,7 +236,7 @@ def _task_rule(principal: Principal, action: Action) -> Condition:
     return or_(*reach)
 
 
-def _source_rule(principal: Principal, action: Action) -> Condition:
+def _source_rule(principal: Principal, _action: Action) -> Condition:
     """Sources hidden from other departments are not offered there."""
     if principal.scope(ObjectKind.APPEAL) is Scope.ALL:
         return true()

@@ -804,7 +804,7 @@ def upgrade() -> None:
         batch_op.create_index('ix_deal_figures', ['pipeline_id', 'stage_id', 'responsible_id', 'department_id', 'amount', 'next_task_due', 'is_saved'], unique=False, postgresql_where=sa.text('deleted_at IS NULL'), sqlite_where=sa.text('deleted_at IS NULL'))
         batch_op.create_index('ix_deal_responsible', ['responsible_id', 'pipeline_id', 'stage_id'], unique=False)
         batch_op.create_index('ix_deal_source', ['source_id'], unique=False)
-        batch_op.create_index('ix_deal_unprocessed', ['created_at'], unique=False, postgresql_where=sa.text('NOT is_saved'), sqlite_where=sa.text('NOT is_saved'))
+        batch_op.create_index('ix_deal_unprocessed', ['created_at'], unique=False, postgresql_where=sa.text('NOT is_saved'), sqlite_where=sa.text('is_saved = 0'))
 
     op.create_table('feed_run_item',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -1133,7 +1133,7 @@ def downgrade() -> None:
 
     op.drop_table('feed_run_item')
     with op.batch_alter_table('deal', schema=None) as batch_op:
-        batch_op.drop_index('ix_deal_unprocessed', postgresql_where=sa.text('NOT is_saved'), sqlite_where=sa.text('NOT is_saved'))
+        batch_op.drop_index('ix_deal_unprocessed', postgresql_where=sa.text('NOT is_saved'), sqlite_where=sa.text('is_saved = 0'))
         batch_op.drop_index('ix_deal_source')
         batch_op.drop_index('ix_deal_responsible')
         batch_op.drop_index('ix_deal_figures', postgresql_where=sa.text('deleted_at IS NULL'), sqlite_where=sa.text('deleted_at IS NULL'))

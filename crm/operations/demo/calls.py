@@ -160,14 +160,13 @@ def _call_row(
 
 def _call_appeal(talk: _Talk, call_id: int, tracer: _Tracer) -> dict[str, Any]:
     row = talk.row
-    line = phones.e164(row["line_number"])
     return {
         **_appeal(talk.story, "call", row["started_at"], f"+{row['client_number']}"),
         **_traced(tracer.of_call(row["line_number"])),
         "call_id": call_id,
         "created_deal": talk.first,
         "is_repeat": talk.story.is_repeat or not talk.first,
-        "extra": _extra(f"+{row['client_number']}", line),
+        "extra": _extra(f"+{row['client_number']}", row["line_number"]),
     }
 
 

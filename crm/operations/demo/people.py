@@ -40,8 +40,9 @@ _COMPANY = {
 
 
 def logins() -> list[dict[str, str]]:
-    """Login, name, role and password of the demo people who exist now."""
-    known = set(db.session.scalars(select(Employee.username).where(Employee.is_demo.is_(True))))
+    """Login, name, role and password of the demo people who can sign in now."""
+    query = select(Employee.username).where(Employee.is_demo.is_(True), Employee.active.is_(True))
+    known = set(db.session.scalars(query))
     return [
         {"login": login, "name": f"{first} {last}", "role": role, "password": PASSWORD}
         for login, first, last, role, *_rest in STAFF
