@@ -212,7 +212,8 @@ def _photos(
     rnd = world.rnd
     cover = {"house": "house", "townhouse": "house", "land": "land"}.get(row["kind"], "facade")
     sorts = [cover]
-    sorts += ["land"] * 2 if row["kind"] == "land" else ["room"] * rnd.randint(2, 4)
+    # Rooms are shown where people live or work, not in a garage or a field.
+    sorts += [cover] * 2 if row["kind"] in ("land", "garage") else ["room"] * rnd.randint(2, 4)
     if row["kind"] in ("flat", "room"):
         sorts.append("plan")
     if row["state"] == ListingState.DRAFT and rnd.random() < 0.5:
