@@ -30,7 +30,7 @@ from crm.integrations.portals.base import AgencyInfo, Metro, Offer, OfferPhoto, 
 
 NAMESPACE = "http://webmaster.yandex.ru/schemas/feed/realty/2010-06"
 STAMP = dt.datetime(2026, 11, 23, 6, 0, tzinfo=dt.UTC)
-AGENCY = AgencyInfo(name="АН «Причал»", ogrn="1027700132195", phone="+74957777777")
+AGENCY = AgencyInfo(name="АН «Причал»", ogrn_name="ООО «Причал»", phone="+74957777777")
 TEXT = "Светлая квартира у парка, один собственник, документы готовы. " * 12
 EXPORT_BUDGET, IMPORT_BUDGET = 1.5, 3.0
 PORTAL = registry.get("yandex")

@@ -62,7 +62,7 @@ def terms(feed: Feed, company: Company) -> Terms:
     """Terms of a feed; the agency's phone is the portal's tracking number, when there is one."""
     agency = AgencyInfo(
         name=(company.name or "").strip(),
-        ogrn=(company.ogrn_name or "").strip(),
+        ogrn_name=(company.ogrn_name or "").strip(),
         phone=phones.e164(feed.phone),
         url=company.site,
         email=company.email,

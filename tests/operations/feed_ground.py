@@ -16,7 +16,7 @@ from crm.operations import imports, records
 from crm.security.principal import Principal
 from tests.integrations.portals.offers import STAMP, flat
 
-AGENCY = AgencyInfo(name="АН «Причал»", ogrn="1027700132195")
+AGENCY = AgencyInfo(name="АН «Причал»", ogrn_name="ООО «Причал»")
 PHONE = "+78125550101"
 
 
@@ -62,9 +62,7 @@ def flats(count: int, **values: Any) -> list[Offer]:
 def written(offers: Iterable[Offer], modern: bool = True) -> bytes:
     """A feed file of the offers."""
     out = io.BytesIO()
-    registry.get("yandex").write(
-        offers, out, generated_at=STAMP, agency=AGENCY, modern=modern
-    )
+    registry.get("yandex").write(offers, out, generated_at=STAMP, agency=AGENCY, modern=modern)
     return out.getvalue()
 
 

@@ -46,11 +46,12 @@ class AgencyInfo:
     """The publishing company.
 
     `phone` (E.164), when set, replaces the phones of every offer: the tracking number of one
-    portal. The other values only fill what an offer does not state. `ogrn` is ОГРН or ОГРНИП.
+    portal. The other values only fill what an offer does not state. `ogrn_name` is the name in the
+    state register, which Yandex wants to know before it takes a feed.
     """
 
     name: str = ""
-    ogrn: str = ""
+    ogrn_name: str = ""
     phone: str | None = None
     url: str | None = None
     email: str | None = None

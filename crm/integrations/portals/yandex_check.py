@@ -135,10 +135,10 @@ AGENCY_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "agency",
-        "Укажите ОГРН или ОГРНИП компании (13 или 15 цифр): без него фид не подключить",
+        "Укажите наименование компании по ОГРН: без него фид не подключить",
         REFUSE,
         _any,
-        lambda offer, agency: not re.fullmatch(r"\d{13}|\d{15}", agency.ogrn.strip()),
+        lambda offer, agency: not agency.ogrn_name.strip(),
     ),
 )
 

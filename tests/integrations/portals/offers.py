@@ -22,7 +22,7 @@ from crm.integrations.portals.base import (
 
 MOSCOW = dt.timezone(dt.timedelta(hours=3))
 STAMP = dt.datetime(2026, 11, 23, 9, 30, tzinfo=MOSCOW)
-AGENCY = AgencyInfo(name="АН «Причал»", ogrn="1027700132195")
+AGENCY = AgencyInfo(name="АН «Причал»", ogrn_name="ООО «Причал»")
 
 
 def flat(**values: Any) -> Offer:

@@ -70,13 +70,13 @@ def test_a_broken_rule_is_told(values: dict[str, Any], field: str, severity: str
         assert (field, Severity(severity)) in told
 
 
-@pytest.mark.parametrize("agency", [AgencyInfo(), AgencyInfo(name="АН"), AgencyInfo(ogrn="1" * 13)])
+@pytest.mark.parametrize("agency", [AgencyInfo(), AgencyInfo(name="АН"), AgencyInfo(ogrn_name="ООО")])
 def test_a_company_without_name_or_number_is_told(agency: AgencyInfo) -> None:
     assert ("agency", Severity.REFUSE) in said(agency)
 
 
 def test_the_tracking_phone_is_the_one_that_is_checked() -> None:
-    tracked = AgencyInfo(name=AGENCY.name, ogrn=AGENCY.ogrn, phone="+74957777777")
+    tracked = AgencyInfo(name=AGENCY.name, ogrn_name=AGENCY.ogrn_name, phone="+74957777777")
     assert said(tracked, phones=[]) == set()
 
 
