@@ -125,7 +125,7 @@ def _exports() -> bool:
     from sqlalchemy import select
 
     from crm.models import Company, Feed, RunState, db
-    from crm.operations import feed_offers, publishing, records
+    from crm.operations import bulk, feed_offers, publishing, records
 
     company = db.session.scalars(select(Company)).one()
     company.name, company.ogrn_name, company.phone = "АН «Причал»", "ООО «Причал»", "+78125550101"
@@ -135,7 +135,8 @@ def _exports() -> bool:
 
     def ours(out: IO[bytes]) -> None:
         run_id = publishing._begin(feed.id, None)
-        built = publishing._write(run_id, out)
+        with bulk.settled_memory():
+            built = publishing._write(run_id, out)
         publishing._finish(run_id, RunState.FAILED, None, None)
         if built.offers != COUNT:
             raise SystemExit(f"{built.offers} offers written: {built.refused[:3]}")

@@ -35,7 +35,9 @@ class Factory:
         """Stage of the default pipeline by its place."""
         return self.pipeline.stages[index]
 
-    def contact(self, name: str = "Анна Лебедева", phone: str | None = None, **values: Any) -> Contact:
+    def contact(
+        self, name: str = "Анна Лебедева", phone: str | None = None, **values: Any
+    ) -> Contact:
         number = phones.e164(phone or f"+7912{next(_numbers)}") or ""
         key = phones.match_key(number)
         contact = Contact(name=name, **values)

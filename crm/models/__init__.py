@@ -47,7 +47,8 @@ from crm.models.timeline import Comment, EventKind, TimelineEvent
 __all__ = [
     "Action", "Appeal", "AuditEntry", "AuthSession", "BrowserEvent", "Call", "CallLeg",
     "CallState", "Channel", "Comment", "Company", "Contact", "ContactEmail", "ContactPhone",
-    "Deal", "DealSide", "DeliveryState", "DemoManifest", "Department", "DepartmentKind", "Employee", "EventKind",
+    "Deal", "DealSide", "DeliveryState", "DemoManifest", "Department", "DepartmentKind",
+    "Employee", "EventKind",
     "Feed", "FeedRun", "FeedRunItem", "ImportFeed", "InboundDelivery", "IntakePoint", "JobSlot",
     "Listing", "ListingPhoto", "ListingState", "LossReason", "Model", "MoveHow", "ObjectKind",
     "Office", "PhotoState", "Pipeline", "PriceChange", "RecordingState", "RequiredField",

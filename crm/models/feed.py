@@ -10,8 +10,8 @@ from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crm.models.base import EncryptedJSON, Model, Timestamps, UtcDateTime
-from crm.models.organization import Department
 from crm.models.files import StoredFile
+from crm.models.organization import Department
 from crm.models.staff import Employee
 from crm.values.clock import utc_now
 

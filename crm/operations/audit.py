@@ -27,7 +27,7 @@ def changes(obj: Model) -> tuple[dict[str, Any], dict[str, Any]]:
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     state = inspect(obj)
-    for name in inspect(type(obj)).columns.keys():
+    for name in list(inspect(type(obj)).columns.keys()):
         history = state.attrs[name].history
         if history.has_changes():
             before[name] = _plain(name, history.deleted[0] if history.deleted else None)

@@ -32,17 +32,41 @@ UNDEFINED_SOURCE = "Не определён"
 # name, type, colour, options that differ from the type's defaults, preset tasks
 _Preset = tuple[str, StageType, str, dict[str, bool], tuple[str, ...]]
 _STAGES: tuple[_Preset, ...] = (
-    ("Первичный контакт", StageType.IN_WORK, "#3056d3", {}, ("Позвонить клиенту", "Уточнить потребность")),
-    ("Потребность", StageType.IN_WORK, "#7a5af8", {"mandatory": True}, ("Отправить подборку", "Уточнить бюджет")),
-    ("Показ / Встреча", StageType.IN_WORK, "#f79009", {}, ("Провести показ", "Получить обратную связь")),
+    (
+        "Первичный контакт",
+        StageType.IN_WORK,
+        "#3056d3",
+        {},
+        ("Позвонить клиенту", "Уточнить потребность"),
+    ),
+    (
+        "Потребность",
+        StageType.IN_WORK,
+        "#7a5af8",
+        {"mandatory": True},
+        ("Отправить подборку", "Уточнить бюджет"),
+    ),
+    (
+        "Показ / Встреча",
+        StageType.IN_WORK,
+        "#f79009",
+        {},
+        ("Провести показ", "Получить обратную связь"),
+    ),
     ("Аванс", StageType.IN_WORK, "#12b76a", {}, ("Подписать соглашение об авансе",)),
     ("Сделка", StageType.IN_WORK, "#0e9384", {}, ("Подготовить документы", "Сопроводить сделку")),
     ("Успешно завершена", StageType.SUCCESS, "#067647", {}, ()),
-    ("Отложенный спрос", StageType.IN_WORK, "#667085", {"open_view": True}, ("Вернуться к клиенту",)),
+    (
+        "Отложенный спрос",
+        StageType.IN_WORK,
+        "#667085",
+        {"open_view": True},
+        ("Вернуться к клиенту",),
+    ),
     ("Отказ", StageType.REFUSAL, "#d92d20", {}, ()),
     ("Нецелевой контакт", StageType.NON_TARGET, "#98a2b3", {"skip_required": True}, ()),
     ("Архив", StageType.ARCHIVE, "#475467", {}, ()),
-)  # fmt: skip
+)
 _DEPARTMENTS = (
     ("Вторичная недвижимость", DepartmentKind.RESALE),
     ("Новостройки", DepartmentKind.NEW_BUILDING),
@@ -138,7 +162,12 @@ def _pipeline() -> None:
     db.session.add(pipeline)
     db.session.flush()
     need = pipeline.stages[1]
-    for field, stage in (("contact_name", None), ("source", None), ("need", need), ("amount", need)):
+    for field, stage in (
+        ("contact_name", None),
+        ("source", None),
+        ("need", need),
+        ("amount", need),
+    ):
         db.session.add(
             RequiredField(
                 pipeline_id=pipeline.id, field=field, from_stage_id=stage.id if stage else None

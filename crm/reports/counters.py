@@ -32,7 +32,7 @@ def menu_counters(principal: Principal) -> dict[str, int]:
         select(literal(name), func.count()).select_from(query.limit(CAP).subquery())
         for name, query in queries.items()
     ]
-    return {name: count for name, count in db.session.execute(union_all(*counted))}
+    return {row[0]: row[1] for row in db.session.execute(union_all(*counted))}
 
 
 def _mine(principal: Principal) -> ColumnElement[bool]:

@@ -24,6 +24,8 @@ from crm.security.principal import Principal
 from crm.values import phones
 
 PAGE = 20
+# Fewer digits would match half of the base.
+MIN_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def _token_ids(kind: str, word: str) -> Select[Any]:
 def _contact(word: str) -> ColumnElement[bool]:
     digits = phones.search_digits(word)
     by_name = Contact.id.in_(_token_ids("contact", word))
-    if not digits or len(digits) < 4:
+    if not digits or len(digits) < MIN_DIGITS:
         return by_name
     by_phone = select(ContactPhone.contact_id).where(
         ContactPhone.key_reversed.like(digits[::-1] + "%")

@@ -49,10 +49,11 @@ class CrmSecurityManager(SecurityManager):  # type: ignore[misc]
             return False
         return current_principal().may_open(permission_name, view_name)
 
-    def is_item_public(self, permission_name: str, view_name: str) -> bool:
+    def is_item_public(self, permission_name: str, view_name: str) -> bool:  # noqa: ARG002
+        """Nothing is open to visitors by permission: public routes are marked as such."""
         return False
 
-    def _has_view_access(self, user: Any, permission_name: str, view_name: str) -> bool:
+    def _has_view_access(self, _user: Any, permission_name: str, view_name: str) -> bool:
         return current_principal().may_open(permission_name, view_name)
 
     def _get_user_permission_view_menus(

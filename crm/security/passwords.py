@@ -10,6 +10,7 @@ from flask_babel import gettext as _
 
 MIN_LENGTH = 10
 MAX_LENGTH = 256
+MIN_DIFFERENT = 4
 _COMMON = Path(__file__).with_name("common_passwords.txt")
 _WALKS = (
     "01234567890123456789",
@@ -48,12 +49,12 @@ def problems(password: str, personal: Iterable[str] = ()) -> list[str]:
 def _is_common(lowered: str) -> bool:
     core = lowered.strip("!?.,_-* ")
     walked = any(core and (core in walk or core[::-1] in walk) for walk in _WALKS)
-    return lowered in _common() or core in _common() or walked or len(set(lowered)) <= 3
+    return lowered in _common() or core in _common() or walked or len(set(lowered)) < MIN_DIFFERENT
 
 
 def _is_personal(lowered: str, personal: Iterable[str]) -> bool:
-    for word in personal:
-        word = (word or "").casefold().partition("@")[0]
-        if len(word) >= 4 and len(lowered.replace(word, "")) < 4:
-            return True
-    return False
+    own = [(word or "").casefold().partition("@")[0] for word in personal]
+    return any(
+        len(word) >= MIN_DIFFERENT and len(lowered.replace(word, "")) < MIN_DIFFERENT
+        for word in own
+    )

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 NBSP = "\u00a0"
 _MONTHS = {
-    "ru": "янв фев мар апр мая июн июл авг сен окт ноя дек".split(),
-    "en": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(),
+    "ru": ("янв", "фев", "мар", "апр", "мая", "июн", "июл", "авг", "сен", "окт", "ноя", "дек"),
+    "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 }
 _NEAR = {
     "ru": {-1: "вчера", 0: "сегодня", 1: "завтра"},
@@ -17,6 +17,7 @@ _NEAR = {
 }
 _SIZES: tuple[int, int, int] = (10**9, 10**6, 10**3)
 _SHORT = {"ru": ("млрд", "млн", "тыс."), "en": ("bn", "m", "k")}
+_FEW, _TEENS = range(2, 5), range(11, 15)
 _CURRENCY = {"RUB": "₽", "RUR": "₽", "USD": "$", "EUR": "€"}
 
 
@@ -48,10 +49,11 @@ def money_short(value: Decimal | int | None, currency: str = "RUB", locale: str 
     if value is None:
         return "—"
     sign = _CURRENCY.get(currency, currency)
-    for size, word in zip(_SIZES, _SHORT[_known(locale)], strict=True):
-        if abs(value) >= size:
-            digits = decimal(Decimal(value) / size, 1, locale)
-            return f"{digits}{NBSP}{word}{NBSP}{sign}"
+    amount = Decimal(value)
+    for place, size in enumerate(_SIZES):
+        if abs(amount) >= size:
+            digits = decimal(amount / size, 1, locale)
+            return f"{digits}{NBSP}{_SHORT[_known(locale)][place]}{NBSP}{sign}"
     return f"{number(value, locale)}{NBSP}{sign}"
 
 
@@ -102,9 +104,9 @@ def initials(name: str | None) -> str:
 def plural(n: int, one: str, few: str, many: str) -> str:
     """Russian form of a word after ``n``: сделка, сделки, сделок."""
     tail, tens = abs(n) % 10, abs(n) % 100
-    if tail == 1 and tens != 11:
+    if tail == 1 and tens not in _TEENS:
         return one
-    return few if 2 <= tail <= 4 and not 12 <= tens <= 14 else many
+    return few if tail in _FEW and tens not in _TEENS else many
 
 
 def _known(locale: str) -> str:

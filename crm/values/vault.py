@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+MIN_KEY = 16
+
 
 class VaultError(RuntimeError):
     """A stored secret cannot be opened with the configured keys."""
@@ -25,7 +27,7 @@ class Vault:
 
     def configure(self, keys: Sequence[str]) -> None:
         """Set the keys, newest first; any text of 16 characters or more serves as one."""
-        if not keys or any(len(key) < 16 for key in keys):
+        if not keys or any(len(key) < MIN_KEY for key in keys):
             raise VaultError("ENCRYPTION_KEYS needs keys of at least 16 characters")
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in keys])
 

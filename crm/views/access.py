@@ -74,7 +74,7 @@ def local_path(target: str | None, default: str = "/") -> str:
     """
     if not target or not target.startswith("/") or target.startswith("//"):
         return default
-    if "\\" in target or any(ord(char) < 32 for char in target):
+    if "\\" in target or any(char < " " for char in target):
         return default
     parts = urlsplit(target)
     return default if parts.scheme or parts.netloc else target

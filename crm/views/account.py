@@ -132,7 +132,7 @@ class AccountView(CrmView):
         return True
 
 
-def limit_login(limiter: Limiter, view: AccountView, rule: str) -> None:
+def limit_login(limiter: Limiter, rule: str) -> None:
     """Attempts by address and by account; counted in Redis for all processes alike."""
     guarded = current_app.view_functions["AccountView.login"]
     by_address = limiter.limit(rule, methods=["POST"])(guarded)

@@ -156,6 +156,9 @@ class CrmModelView(ModelView):  # type: ignore[misc]
     class_permission_name: str | None = None
     # Growing tables are searched remotely; a list's relations are loaded together.
     datamodel: CappedInterface
+    base_filters: List[Any] | None = None
+    add_form: Any = None
+    edit_form: Any = None
     exclude_route_methods = frozenset({"download"})
     page_size = 25
     # Shown above the list: what this table is for, in one or two sentences.

@@ -45,6 +45,7 @@ class CrmRestApi(ModelRestApi):  # type: ignore[misc]
     allow_browser_login = True
     class_permission_name: str | None = None
     datamodel: CappedInterface
+    base_filters: list[Any] | None = None
     page_size = 25
     max_page_size = 100
 
@@ -102,9 +103,7 @@ class CrmRestApi(ModelRestApi):  # type: ignore[misc]
     def _row(self, pk: Any, action: Action) -> Model | None:
         if not str(pk).isdecimal():
             return None
-        return visibility.get_visible(
-            current_principal(), self.datamodel.obj, int(pk), action
-        )
+        return visibility.get_visible(current_principal(), self.datamodel.obj, int(pk), action)
 
     def _loaded(self, schema: Any, row: Model | None) -> Model | Response:
         if not request.is_json or not isinstance(request.get_json(silent=True), dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from http import HTTPStatus
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask_babel import gettext as _
@@ -57,7 +58,7 @@ def _csrf_error(_error: CSRFError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
-    if error.response is not None or code < 400:
+    if error.response is not None or code < HTTPStatus.BAD_REQUEST:
         return error.get_response()  # type: ignore[return-value]
     message = _MESSAGES.get(code, lambda: "")()
     response = (

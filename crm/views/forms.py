@@ -77,7 +77,7 @@ class RemoteSelectField(SelectFieldBase):
         query = select(self.model).where(self.model.id.in_(ids))
         return list(db.session.scalars(visibility.visible(query, current_principal(), self.model)))
 
-    def pre_validate(self, form: Any) -> None:
+    def pre_validate(self, form: Any) -> None:  # noqa: ARG002  (WTForms calls it so)
         if self.unknown:
             raise validators.ValidationError(_("Такой записи нет, или она вам недоступна."))
 
@@ -136,7 +136,7 @@ class CrmModelConverter(GeneralModelConverter):  # type: ignore[misc]
         label: Any,
         description: Any,
         lst_validators: list[Any],
-        filter_rel_fields: Any,
+        filter_rel_fields: Any,  # noqa: ARG002
         form_props: dict[str, Any],
     ) -> dict[str, Any]:
         model = self.datamodel.get_related_model(col_name)
@@ -162,7 +162,7 @@ class CrmModelConverter(GeneralModelConverter):  # type: ignore[misc]
         label: Any,
         description: Any,
         lst_validators: list[Any],
-        filter_rel_fields: Any,
+        filter_rel_fields: Any,  # noqa: ARG002
         form_props: dict[str, Any],
     ) -> dict[str, Any]:
         model = self.datamodel.get_related_model(col_name)

@@ -46,6 +46,8 @@ _HINTS = {
     "cadastral_number": _l("Например, 78:42:0018001:2214"),
     "title": _l("Пусто — название составится само."),
 }
+# Filled by themselves: nobody needs to see them at once.
+_USUAL = {"country": "Россия", "currency": "RUB"}
 _MONEY = frozenset({"price", "discount_price", "deposit_amount"})
 _ROWS = {"description": 8}
 # Dates and money have their own boxes; a number is text, so that a comma may be typed.
@@ -98,7 +100,9 @@ class FormGroup:
     def open(self) -> bool:
         """Whether the rare fields must be seen: one is filled, wrong, or remarked upon."""
         return any(
-            item.shown and not item.main and (item.value or item.error or item.remark)
+            item.shown
+            and not item.main
+            and (item.error or item.remark or item.value not in ("", [], _USUAL.get(item.name)))
             for item in self.fields
         )
 

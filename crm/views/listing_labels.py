@@ -48,6 +48,7 @@ OUTCOMES: dict[str, tuple[LazyString, str]] = {
     "refused": (_l("Отказ"), "bad"),
     "skipped": (_l("Пропущен"), "warn"),
 }
+_USUAL = {"country": "Россия", "currency": v.Currency.RUB}
 _ONE = Decimal(1)
 _SOTKA = Decimal(100)
 _HECTARE = Decimal(10_000)
@@ -146,7 +147,7 @@ def facts(listing: Listing) -> list[tuple[str, list[tuple[str, str]]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for name, value in values_of(listing).items():
         spec = FIELDS[name]
-        if name in _ELSEWHERE or name in MANAGED or spec.private:
+        if name in _ELSEWHERE or name in MANAGED or spec.private or value == _USUAL.get(name):
             continue
         found.setdefault(spec.group.label, []).append((spec.label, shown(spec, value)))
     return list(found.items())

@@ -73,4 +73,4 @@ def register_views(builder: AppBuilder, csrf: CSRFProtect) -> None:
         if getattr(view, "machine_endpoint", False):
             csrf.exempt(view.blueprint)
     builder.sm.auth_view = next(v for v in builder.baseviews if isinstance(v, AccountView))
-    limit_login(builder.sm.limiter, builder.sm.auth_view, current_app.config["LOGIN_LIMIT"])
+    limit_login(builder.sm.limiter, current_app.config["LOGIN_LIMIT"])

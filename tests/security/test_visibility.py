@@ -32,7 +32,9 @@ def seen(principal: Principal, model: type, action: Action = Action.VIEW) -> set
         ("marketer", set()),
     ],
 )
-def test_each_role_sees_its_deals(who: str, sees: set[str], make: Factory, principal: Rights) -> None:
+def test_each_role_sees_its_deals(
+    who: str, sees: set[str], make: Factory, principal: Rights
+) -> None:
     deals = {name: make.deal(name).id for name in ("manager", "teammate", "stranger")}
     assert seen(principal(who), Deal) == {deals[name] for name in sees}
 
@@ -89,7 +91,9 @@ def test_contacts_follow_deals(make: Factory, principal: Rights) -> None:
     assert foreign.contact_id in seen(principal("director"), Contact)
 
 
-def test_listings_are_seen_by_all_and_edited_by_their_owner(make: Factory, principal: Rights) -> None:
+def test_listings_are_seen_by_all_and_edited_by_their_owner(
+    make: Factory, principal: Rights
+) -> None:
     mine, foreign = make.listing("manager").id, make.listing("stranger").id
     assert seen(principal("manager"), Listing) >= {mine, foreign}
     assert seen(principal("manager"), Listing, Action.EDIT) == {mine}

@@ -70,7 +70,9 @@ def test_a_broken_rule_is_told(values: dict[str, Any], field: str, severity: str
         assert (field, Severity(severity)) in told
 
 
-@pytest.mark.parametrize("agency", [AgencyInfo(), AgencyInfo(name="АН"), AgencyInfo(ogrn_name="ООО")])
+@pytest.mark.parametrize(
+    "agency", [AgencyInfo(), AgencyInfo(name="АН"), AgencyInfo(ogrn_name="ООО")]
+)
 def test_a_company_without_name_or_number_is_told(agency: AgencyInfo) -> None:
     assert ("agency", Severity.REFUSE) in said(agency)
 
