@@ -76,7 +76,13 @@ def _bad_phone(offer: Offer, agency: AgencyInfo) -> bool:
     return any(not _PHONE.fullmatch(phone) for phone in shown_phones(offer, agency))
 
 
+# Nearly every photo's address: http(s), a host, no port. Parsing each would cost half the check.
+_PLAIN_URL = re.compile(r"https?://[^/:@?#\\\s]+(?:[/?#]|$)")
+
+
 def _bad_url(text: str) -> bool:
+    if _PLAIN_URL.match(text):
+        return False
     try:
         return urlsplit(text).scheme not in ("http", "https")
     except ValueError:
@@ -84,6 +90,8 @@ def _bad_url(text: str) -> bool:
 
 
 def _odd_port(text: str) -> bool:
+    if _PLAIN_URL.match(text):
+        return False
     try:
         return urlsplit(text).port not in (None, 80, 443)
     except ValueError:
