@@ -52,6 +52,7 @@ class Listing(Timestamps, Model):
         UniqueConstraint("public_id"),
         Index("ix_listing_state", "state", "id"),
         Index("ix_listing_price", "price", "id"),
+        Index("ix_listing_area", "area_total", "id"),
         Index("ix_listing_responsible", "responsible_id"),
         Index("ix_listing_address_key", "address_key"),
     )

@@ -73,7 +73,7 @@ def create_listing(by: Principal, values: Mapping[str, Any]) -> ListingSaved:
     Forbidden and ValidationErrors with all complaints.
     """
     _demand_work(by)
-    typed, own, errors = _read(values, None)
+    typed, own, errors = _read(values, None, by)
     responsible = _responsible(values.get("responsible_id") or by.id, by, errors)
     errors += listing_fields.check_values(typed)
     if errors or responsible is None:
@@ -104,7 +104,7 @@ def edit_listing(
     listing = listing_to_change(listing_id, by)
     if version is not None and version != listing.version:
         raise Conflict(_("Объект только что изменил другой сотрудник. Обновите страницу."))
-    typed, own, errors = _read(values, listing)
+    typed, own, errors = _read(values, listing, by)
     old = values_of(listing)
     # What an import brought wrong already must not refuse a change of something else.
     known = _complaints(listing, old)
@@ -240,7 +240,7 @@ def listing_to_change(listing_id: int, by: Principal | None) -> Listing:
 
 
 def _read(
-    values: Mapping[str, Any], listing: Listing | None
+    values: Mapping[str, Any], listing: Listing | None, by: Principal
 ) -> tuple[dict[str, Any], dict[str, Any], list[FieldError]]:
     errors: list[FieldError] = []
     typed: dict[str, Any] = {}
@@ -257,22 +257,25 @@ def _read(
     for name in OWN_FIELDS:
         if name in values:
             try:
-                own[name] = _own_value(name, values[name])
+                kept = getattr(listing, name) if listing else None
+                own[name] = _own_value(name, values[name], kept, by)
             except ValueError as error:
                 errors.append(FieldError(name, str(error)))
     return typed, own, errors
 
 
-def _own_value(name: str, raw: Any) -> Any:
+def _own_value(name: str, raw: Any, kept: Any, by: Principal) -> Any:
     text = str(raw).strip() if raw is not None else ""
     if not text:
         return None
     if name in _ROWS:
         if not text.isdecimal() or len(text) > 9:  # noqa: PLR2004 no id is longer
             raise ValueError(_("Выберите значение из списка."))
-        if db.session.get(_ROWS[name], int(text)) is None:
-            raise ValueError(_("Такой записи нет."))
-        return int(text)
+        wanted = int(text)
+        # A row out of sight may stay as it is, but cannot be attached: that would show it.
+        if wanted != kept and visibility.get_visible(by, _ROWS[name], wanted) is None:
+            raise ValueError(_("Такой записи нет, или она вам недоступна."))
+        return wanted
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:

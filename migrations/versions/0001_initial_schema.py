@@ -734,6 +734,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('listing', schema=None) as batch_op:
         batch_op.create_index('ix_listing_address_key', ['address_key'], unique=False)
+        batch_op.create_index('ix_listing_area', ['area_total', 'id'], unique=False)
         batch_op.create_index('ix_listing_price', ['price', 'id'], unique=False)
         batch_op.create_index('ix_listing_responsible', ['responsible_id'], unique=False)
         batch_op.create_index('ix_listing_state', ['state', 'id'], unique=False)
@@ -1152,6 +1153,7 @@ def downgrade() -> None:
         batch_op.drop_index('ix_listing_state')
         batch_op.drop_index('ix_listing_responsible')
         batch_op.drop_index('ix_listing_price')
+        batch_op.drop_index('ix_listing_area')
         batch_op.drop_index('ix_listing_address_key')
 
     op.drop_table('listing')

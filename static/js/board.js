@@ -7,6 +7,7 @@ const pipeline = Number(board.dataset.pipeline);
 const stages = JSON.parse(board.dataset.stages);
 const query = board.dataset.query;
 const columns = [...board.querySelectorAll("[data-column]")];
+const waiting = new Set(); // deals that changed while a card was being dragged
 
 const column = (stageId) => board.querySelector(`[data-column="${stageId}"]`);
 const list = (place) => place.querySelector("[data-cards]");
@@ -71,6 +72,8 @@ async function refreshCard(id, { fresh = false, focus = false } = {}) {
   const focused = focus || old?.contains(document.activeElement);
   try {
     const { cards: [node] } = await html(withQuery(`/board/card/${id}`));
+    // The list under the mouse must not change: a card put in now would stand there twice.
+    if (isDragging()) return waiting.add(String(id));
     if (!node) old?.remove();
     else {
       place(node);
@@ -103,6 +106,13 @@ async function more(button) {
 
 /* --- moving --------------------------------------------------------------------------- */
 
+const isDragging = () => document.body.classList.contains("kv-dragging");
+
+function refreshWaiting() {
+  for (const id of waiting) refreshCard(id, { fresh: !card(id) });
+  waiting.clear();
+}
+
 function say(text) {
   document.getElementById("board-said").textContent = text;
 }
@@ -132,8 +142,16 @@ function startDrag() {
 
 async function dropped({ item, from, to, oldDraggableIndex }) {
   document.body.classList.remove("kv-dragging");
-  const back = () => from.insertBefore(item, [...from.querySelectorAll("[data-deal]")].filter((node) => node !== item)[oldDraggableIndex] ?? null);
-  if (from === to) return back();
+  const back = () => {
+    const shown = card(item.dataset.deal);
+    if (shown && shown !== item) return; // the server has put it back already
+    const others = [...from.querySelectorAll("[data-deal]")].filter((node) => node !== item);
+    from.insertBefore(item, others[oldDraggableIndex] ?? null);
+  };
+  if (from === to) {
+    back();
+    return refreshWaiting();
+  }
   showEmpty(to.closest("[data-column]"));
   const stage = stageOf(to.closest("[data-column]").dataset.column);
   const answer = await move(item.dataset.deal, stage);
@@ -141,6 +159,7 @@ async function dropped({ item, from, to, oldDraggableIndex }) {
     back();
     for (const side of [from, to]) showEmpty(side.closest("[data-column]"));
   }
+  refreshWaiting();
   return answer;
 }
 
@@ -205,7 +224,9 @@ on(board, "click", "[data-take]", async (event, button) => {
 });
 on(board, "keydown", "[data-deal]", onKey);
 document.addEventListener("kv:deal.changed", ({ detail }) => {
-  if (concerns(detail) && !document.body.classList.contains("kv-dragging")) refreshCard(detail.deal_id, { fresh: !card(detail.deal_id) });
+  if (!concerns(detail)) return;
+  if (isDragging()) waiting.add(String(detail.deal_id));
+  else refreshCard(detail.deal_id, { fresh: !card(detail.deal_id) });
 });
 document.addEventListener("kv:resync", () => window.location.reload());
 document.addEventListener("DOMContentLoaded", startDrag, { once: true });

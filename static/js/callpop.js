@@ -4,6 +4,12 @@ import { ApiError, el, on } from "./kit.js";
 const REMEMBERED = "kv-calls";
 const LOOK_AGAIN_MS = 20000;
 const cards = new Map(); // call id -> { node, began }
+const turns = new Map(); // call id -> how often it was asked for or taken away: a late answer is not shown
+
+function turn(id) {
+  turns.set(id, (turns.get(id) ?? 0) + 1);
+  return turns.get(id);
+}
 
 function stack() {
   const found = document.getElementById("call-pops");
@@ -32,6 +38,7 @@ function remembered() {
 }
 
 function remove(id) {
+  turn(id);
   cards.get(id)?.node.remove();
   if (cards.delete(id)) remember();
 }
@@ -46,6 +53,7 @@ async function fetchCard(id) {
 }
 
 async function show(id) {
+  const asked = turn(id);
   let node;
   try {
     node = await fetchCard(id);
@@ -53,6 +61,7 @@ async function show(id) {
     if (error instanceof ApiError || error instanceof TypeError) return; // no answer now: the next look brings it
     throw error;
   }
+  if (turns.get(id) !== asked) return; // it has ended, or was asked for again, meanwhile
   if (!node) return remove(id);
   const began = Date.now() - Number(node.dataset.seconds) * 1000;
   const before = cards.get(id);

@@ -93,6 +93,8 @@ export function formDialog({ title, text = "", fields, ok = "Сохранить"
   const form = el("form", { class: "kv-form", novalidate: true }, fields.map(line));
   const root = frame(title, text, form, ok, extra?.(form));
   const button = root.querySelector("[data-ok]");
+  // A complaint about the attempt before stays until it is closed, and would lie over the buttons.
+  document.querySelectorAll("#toasts [data-toast=bad]").forEach((node) => node.remove());
   document.body.append(root);
   const modal = window.tabler.Modal.getOrCreateInstance(root);
   return new Promise((resolve) => {

@@ -321,3 +321,13 @@ def test_the_same_address_is_known_however_it_is_written(one: str, other: str) -
 def test_other_houses_have_other_keys() -> None:
     keys = {address_key("Псков", text) for text in ("Липовая, 7", "Липовая, 17", "Липовая, 7 к 1")}
     assert len(keys) == 3
+
+
+def test_a_client_out_of_sight_cannot_be_made_the_owner(make: Any, principal: Any) -> None:
+    """Attaching a foreign contact would show it to whoever attached it."""
+    foreign = make.deal("stranger").contact
+    with pytest.raises(ValidationErrors) as refused:
+        listings.create_listing(
+            principal("manager"), {"kind": "flat", "deal_type": "sale", "owner_id": foreign.id}
+        )
+    assert [error.field for error in refused.value.errors if error.field == "owner_id"]
