@@ -299,7 +299,9 @@ def test_a_neighbour_is_no_double(principal: Who, make: Factory) -> None:
 def test_the_same_owner_with_the_same_flat(
     principal: Who, make: Factory, area: str, floor: str, same: bool
 ) -> None:
-    first, second = make.contact(phone="+79121110001"), make.contact(phone="+79121110001")
+    mine = make.people["manager"].id
+    first = make.contact(phone="+79121110001")
+    second = make.contact(phone="+79121110001", responsible_id=mine)
     make.listing(owner_id=first.id, area_total=Decimal("54.3"), floor=5)
     typed = FLAT | {"owner_id": str(second.id), "area_total": area, "floor": floor}
     saved = listings.create_listing(principal("manager"), typed)
