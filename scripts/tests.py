@@ -24,7 +24,9 @@ NO_TESTS = 5  # pytest's exit code: nothing was collected
 def run(database: str, arguments: list[str], **env: str) -> int:
     """One run of pytest; its exit code."""
     print(f"\n=== {database} ===", flush=True)
-    parallel = [] if {"-n", "--pdb", "-s"} & set(arguments) else ["-n", PROCESSES]
+    # The groups keep together what shares a running product.
+    split = ["-n", PROCESSES, "--dist", "loadgroup"]
+    parallel = [] if {"-n", "--pdb", "-s"} & set(arguments) else split
     command = [sys.executable, "-m", "pytest", *parallel, *arguments]
     environment = {**os.environ, "KVARTAL_TEST_DB": database, **env}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode

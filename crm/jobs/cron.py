@@ -1,4 +1,4 @@
-"""The scheduler: hands due jobs to the queues; without Redis it sweeps the inbox itself.
+"""The scheduler: hands due jobs to the queues; without Redis it drains the inbox itself.
 
 Two schedulers do no harm: each slot is taken in the database by one of them. The one that took
 a slot and could not hand it over gives it back.
@@ -31,6 +31,8 @@ class Scheduler:
         self.jobs = jobs
         self._done: dict[str, datetime] = {}
         self._beaten_at: datetime | None = None
+        # True at the start too: what came before it may wait with nobody woken.
+        self._queue_was_away = True
 
     def run(self, stop: threading.Event) -> None:
         """Tick until ``stop``; a database out of reach is asked again at the next tick."""
@@ -45,13 +47,21 @@ class Scheduler:
         """Run what is due at ``now``; the names of what was run or handed over."""
         with job_context():
             self._beat(now)
+            if not redis_answers():
+                return self._without_queue()
+            if self._queue_was_away:
+                housekeeping.wake_worker()
+                self._queue_was_away = False
             due = [job for job in self.jobs if self._done.get(job.name) != job.slot(now)]
-            if not due:
-                return []
-            if redis_answers():
-                return [job.name for job in due if self._hand_over(job, now)]
-            # The row in the inbox is the truth: it is worked through without the queue too.
-            return [job.name for job in due if job is SWEEP and self._sweep(job, now)]
+            return [job.name for job in due if self._hand_over(job, now)]
+
+    def _without_queue(self) -> list[str]:
+        """The row in the inbox is the truth: a client who calls now waits two seconds at most."""
+        self._queue_was_away = True
+        if SWEEP not in self.jobs:
+            return []
+        housekeeping.drain_without_queue()
+        return [SWEEP.name]
 
     def _beat(self, now: datetime) -> None:
         if self._beaten_at is None or (now - self._beaten_at).total_seconds() >= BEAT_SECONDS:
@@ -73,12 +83,6 @@ class Scheduler:
             schedule.give_back(job.name, job.slot(now), job.period)
             del self._done[job.name]
             return False
-        return True
-
-    def _sweep(self, job: Scheduled, now: datetime) -> bool:
-        if not self._take(job, now):
-            return False
-        housekeeping.sweep_inbox()
         return True
 
 

@@ -13,6 +13,7 @@ from flask import current_app
 from redis import Redis
 from rq import Queue
 from rq.exceptions import DuplicateJobError
+from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from crm.models import BrowserEvent, db
@@ -41,7 +42,7 @@ def queue(name: str) -> Queue:
 def enqueue(name: str, function: str, *args: Any, job_id: str | None = None) -> None:
     """Queue ``function`` (dotted name) after the commit.
 
-    With ``job_id`` at most one such job waits or runs; a failed one is replaced.
+    With ``job_id`` at most one such job waits or runs; one that nobody will finish is replaced.
     """
     after_commit(lambda: enqueue_now(name, function, *args, job_id=job_id))
 
@@ -56,16 +57,23 @@ def enqueue_now(name: str, function: str, *args: Any, job_id: str | None = None)
     try:
         target.enqueue(function, *args, job_id=job_id, unique=True, **options)
     except DuplicateJobError:
-        _replace_failed(target, function, args, job_id, options)
+        _replace_dead(target, function, args, job_id, options)
 
 
-def _replace_failed(
+def _replace_dead(
     target: Queue, function: str, args: tuple[Any, ...], job_id: str, options: dict[str, Any]
 ) -> None:
     job = target.fetch_job(job_id)
-    if job is not None and (job.is_failed or job.is_finished or job.is_stopped):
+    if job is not None and _is_dead(job):
         job.delete()
         target.enqueue(function, *args, job_id=job_id, **options)
+
+
+def _is_dead(job: Job) -> bool:
+    """Over, or begun by a worker that was killed: its record is gone by now."""
+    if job.is_failed or job.is_finished or job.is_stopped:
+        return True
+    return job.is_started and not redis().exists(f"rq:worker:{job.worker_name}")
 
 
 def emit(kind: str, user_ids: list[int] | None = None, **data: Any) -> None:

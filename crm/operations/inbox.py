@@ -37,7 +37,8 @@ DRAIN_JOB = "crm.jobs.inbox.drain"
 # After the n-th failure; the eighth is the last.
 BACK_OFF = (2, 10, 60, 300, 900, 3600, 3600)
 MAX_ATTEMPTS = len(BACK_OFF) + 1
-SWEEP_AGE = dt.timedelta(seconds=60)
+# What a wake-up was lost for; a worker that is awake takes a delivery in much sooner.
+SWEEP_AGE = dt.timedelta(seconds=10)
 # A drain ends well before its job's time limit and asks for the next one.
 DRAIN_SECONDS = 90.0
 # How long a process does not try a Redis that did not answer: an answer to a sender is worth more.
@@ -170,20 +171,20 @@ def drain(limit: int = 200) -> Taken:
     return taken
 
 
-def sweep(limit: int = 1000) -> Taken:
-    """Take in what no wake-up has for a minute, and retries that are due; needs no Redis."""
-    return _drain(limit, _forgotten)
+def sweep(limit: int = 1000, age: dt.timedelta = SWEEP_AGE) -> Taken:
+    """Take in what no wake-up has for ``age``, and retries that are due; needs no Redis."""
+    return _drain(limit, lambda: _forgotten(age))
 
 
 def _due_now() -> ColumnElement[bool]:
     return InboundDelivery.next_attempt_at <= utc_now()
 
 
-def _forgotten() -> ColumnElement[bool]:
+def _forgotten(age: dt.timedelta) -> ColumnElement[bool]:
     """Nobody is woken for a retry, so the sweeper is the one who takes it."""
     now = utc_now()
     return or_(
-        InboundDelivery.next_attempt_at <= now - SWEEP_AGE,
+        InboundDelivery.next_attempt_at <= now - age,
         and_(InboundDelivery.state == DeliveryState.RETRY, InboundDelivery.next_attempt_at <= now),
     )
 

@@ -61,14 +61,48 @@ def test_a_slow_queue_does_not_pile_up(app: Flask, live_redis: Redis) -> None:
     assert bus.queue("default").count == 1
 
 
-def test_without_redis_the_inbox_is_swept_here(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    swept: list[int] = []
-    monkeypatch.setattr(cron.housekeeping, "sweep_inbox", lambda: swept.append(1))
+def test_a_job_of_a_killed_worker_is_handed_over_again(app: Flask, live_redis: Redis) -> None:
+    scheduler, queue = Scheduler((EVERY_MINUTE,)), bus.queue("default")
+    scheduler.tick(NOON)
+    job = queue.fetch_job(EVERY_MINUTE.job_id)
+    assert job is not None
+    queue.remove(job)
+    with live_redis.pipeline() as pipeline:
+        job.prepare_for_execution("busy", pipeline)
+        pipeline.execute()
+    live_redis.hset("rq:worker:busy", "birth", "now")
+    scheduler.tick(seconds(60))
+    assert queue.count == 0, "its worker lives and has it in hand"
+    live_redis.delete("rq:worker:busy")
+    scheduler.tick(seconds(120))
+    assert queue.count == 1
+
+
+def test_without_redis_the_inbox_is_drained_here(
+    app: Flask, live_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("drain_without_queue", "wake_worker"):
+        monkeypatch.setattr(cron.housekeeping, name, lambda name=name: done.append(name))
     scheduler = Scheduler((SWEEP, EVERY_MINUTE))
+    app.extensions["redis"] = Redis(port=1)
     assert scheduler.tick(NOON) == ["sweep"]
-    assert scheduler.tick(seconds(2)) == []
-    assert scheduler.tick(seconds(20)) == ["sweep"]
-    assert len(swept) == 2
+    assert scheduler.tick(seconds(2)) == ["sweep"]
+    app.extensions["redis"] = live_redis
+    assert scheduler.tick(seconds(4)) == ["sweep", "minute"]
+    assert scheduler.tick(seconds(6)) == []
+    assert done == ["drain_without_queue", "drain_without_queue", "wake_worker"]
+
+
+def test_a_new_scheduler_wakes_the_worker_once(
+    app: Flask, live_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[int] = []
+    monkeypatch.setattr(cron.housekeeping, "wake_worker", lambda: woken.append(1))
+    scheduler = Scheduler((EVERY_MINUTE,))
+    scheduler.tick(NOON)
+    scheduler.tick(seconds(2))
+    assert len(woken) == 1
 
 
 def test_jobs_wait_for_redis_and_run_when_it_is_back(app: Flask, live_redis: Redis) -> None:
