@@ -22,9 +22,11 @@ from crm.models import Model, db
 from crm.security.manager import CrmSecurityManager
 from crm.values.vault import vault
 from crm.views import register, shell
+from crm.views.arguments import RowNumber
 from crm.views.base import HomeView
 from crm.views.errors import register_error_pages
 from crm.views.headers import register_headers
+from crm.views.json_bodies import PlainJson
 from crm.views.widgets import install_widgets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +50,9 @@ def build(overrides: Mapping[str, Any]) -> Flask:
         template_folder=str(ROOT / "templates"),
         static_folder=str(ROOT / "static"),
     )
+    app.json = PlainJson(app)
+    # Before any rule is made: each of them keeps the converter that it was made with.
+    app.url_map.converters["int"] = RowNumber
     app.config.update(config.load())
     app.config.update(overrides)
     _queue_settings(app)

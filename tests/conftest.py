@@ -76,9 +76,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def installed_app(
-    database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Flask]:
+def installed_app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """The application on a migrated database with default data and the suite's people."""
     instance = tmp_path_factory.mktemp("instance")
     os.environ["INSTANCE_DIR"] = str(instance)

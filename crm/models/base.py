@@ -48,7 +48,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a moment without a time zone cannot be stored")
-        value = value.astimezone(dt.UTC)
+        value = _in_utc(value)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(
@@ -59,6 +59,14 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+def _in_utc(moment: dt.datetime) -> dt.datetime:
+    """At the ends of the calendar UTC has no such hour: one may still compare with the moment."""
+    try:
+        return moment.astimezone(dt.UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=dt.UTC)
 
 
 class EncryptedJSON(TypeDecorator[dict[str, Any]]):

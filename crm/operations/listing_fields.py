@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from flask_babel import gettext as _
 from sqlalchemy import String
@@ -20,6 +20,8 @@ from crm.models import Listing
 from crm.operations.errors import FieldError, ValidationErrors
 from crm.operations.listing_offers import COLUMNS
 from crm.values import clock, formats
+
+D = TypeVar("D", bound=dt.date)
 
 # Set by the product itself: identity, moments, photo rows, the contacts of the agency.
 MANAGED = frozenset({"public_id", "created_at", "updated_at", "photos"}) | {
@@ -215,9 +217,10 @@ def _parse_date(_spec: FieldSpec, text: str) -> dt.date:
     day, dots, rest = text[:10].partition(".")
     month, _dot, year = rest.partition(".")
     try:
-        return dt.date.fromisoformat(f"{year}-{month:0>2}-{day:0>2}" if dots else text[:10])
+        found = dt.date.fromisoformat(f"{year}-{month:0>2}-{day:0>2}" if dots else text[:10])
     except ValueError:
         raise ValueError(_("Укажите дату, например 23.11.2026.")) from None
+    return _believable(found)
 
 
 def _parse_moment(_spec: FieldSpec, text: str) -> dt.datetime:
@@ -225,7 +228,14 @@ def _parse_moment(_spec: FieldSpec, text: str) -> dt.datetime:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(_("Укажите дату и время.")) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=clock.zone(None))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=clock.zone(None))
+    return _believable(moment)
+
+
+def _believable(day: D) -> D:
+    if not clock.is_believable(day):
+        raise ValueError(_("Такой даты не бывает."))
+    return day
 
 
 _PARSERS: dict[FieldKind, Callable[[FieldSpec, str], Any]] = {

@@ -280,6 +280,8 @@ def _own_value(name: str, raw: Any, kept: Any, by: Principal) -> Any:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(_("Укажите дату.")) from None
+    if not clock.is_believable(moment):
+        raise ValueError(_("Такой даты не бывает."))
     aware = moment if moment.tzinfo else moment.replace(tzinfo=clock.zone(None))
     return aware.astimezone(dt.UTC)
 

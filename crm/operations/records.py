@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flask_babel import gettext as _
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from crm.models import Model, db
 from crm.operations import audit
@@ -98,3 +98,6 @@ def _flush() -> None:
     except IntegrityError as error:
         # Two people may save the same name at once: the constraint decides.
         raise ValidationErrors.one("", _("Такая запись уже есть.")) from error
+    except DataError as error:
+        # PostgreSQL's last word on a number or a text that its column cannot hold.
+        raise ValidationErrors.one("", _("Слишком большое или неверное значение.")) from error

@@ -17,6 +17,7 @@ from crm.models import db
 
 COUNT_CAP = 10_000
 _LONGEST_KEY = 500
+_LARGEST = 10**15
 _PARSERS: dict[type, Any] = {
     int: int,
     str: str,
@@ -95,7 +96,20 @@ def _decode(key: str, order: Order) -> tuple[Any, int] | None:
     misplaced = value is None and not order.nullable
     if type(row_id) is not int or abs(row_id) >= 2**31 or naive or misplaced:
         return None
-    return value, row_id
+    return (value, row_id) if _is_comparable(value) else None
+
+
+def _is_comparable(value: Any) -> bool:
+    """Whether every database takes the value: forged keys hold anything."""
+    match value:
+        case str():
+            return "\x00" not in value and value.encode("utf-8", "replace").decode() == value
+        case int():
+            return abs(value) < 2**31
+        case Decimal():
+            return value.is_finite() and abs(value) < _LARGEST
+        case _:
+            return True
 
 
 def _walk(

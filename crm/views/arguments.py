@@ -8,11 +8,21 @@ from urllib.parse import urlencode
 
 from flask import request
 from werkzeug.datastructures import MultiDict
+from werkzeug.routing import IntegerConverter, Map
 from werkzeug.urls import iri_to_uri
 
 from crm.reports.keyset import Place, read_place
 
 _LARGEST_ID = 2**31 - 1
+
+
+class RowNumber(IntegerConverter):
+    """``<int:…>`` in a path: a number that no column holds is no address of ours (404)."""
+
+    regex = r"\d{1,10}"
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map, max=_LARGEST_ID)
 
 
 def number(name: str) -> int | None:

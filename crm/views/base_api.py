@@ -23,7 +23,15 @@ from crm.views.base import CappedInterface, PerRequestFilters, VisibleRows
 from crm.views.errors import error_body
 
 
-class CrmApi(BaseApi):  # type: ignore[misc]
+class Answers:
+    """What both kinds of API share."""
+
+    def answer(self, code: int = 200, **body: Any) -> Response:
+        """JSON answer."""
+        return make_response(jsonify(body), code)
+
+
+class CrmApi(Answers, BaseApi):  # type: ignore[misc]
     """Base of JSON endpoints that are not plain tables."""
 
     version = "v1"
@@ -31,12 +39,8 @@ class CrmApi(BaseApi):  # type: ignore[misc]
     allow_browser_login = True
     class_permission_name: str | None = None
 
-    def answer(self, code: int = 200, **body: Any) -> Response:
-        """JSON answer."""
-        return make_response(jsonify(body), code)
 
-
-class CrmRestApi(ModelRestApi):  # type: ignore[misc]
+class CrmRestApi(Answers, ModelRestApi):  # type: ignore[misc]
     """CRUD over JSON; each class declares its columns, nothing is open by default."""
 
     _filters = PerRequestFilters()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import request
 from flask_babel import gettext as _
@@ -12,6 +12,9 @@ from flask_babel import gettext as _
 from crm.operations import field_values
 from crm.operations.errors import ValidationErrors
 from crm.reports.company import company_zone
+from crm.values.clock import is_believable
+
+D = TypeVar("D", bound=dt.date)
 
 
 class Payload:
@@ -49,12 +52,13 @@ class Payload:
 
     def date(self, name: str) -> dt.date | None:
         """A calendar day, ISO."""
-        return self._parsed(name, lambda raw: dt.date.fromisoformat(str(raw)[:10]))
+        value: dt.date | None = self._parsed(name, lambda raw: dt.date.fromisoformat(str(raw)[:10]))
+        return self._believable(name, value)
 
     def moment(self, name: str) -> dt.datetime | None:
         """A moment, ISO; without a zone it is the company's local time."""
         value = self._parsed(name, lambda raw: dt.datetime.fromisoformat(str(raw)))
-        if value is None:
+        if self._believable(name, value) is None:
             return None
         local = value if value.tzinfo else value.replace(tzinfo=company_zone())
         return local.astimezone(dt.UTC)
@@ -70,6 +74,12 @@ class Payload:
             return {}
         if not isinstance(value, dict):
             raise ValidationErrors.one(name, _("Неверное значение."))
+        return value
+
+    def _believable(self, name: str, value: D | None) -> D | None:
+        """A date at the end of the calendar could be stored and then shown in no zone."""
+        if value is not None and not is_believable(value):
+            raise ValidationErrors.one(name, _("Такой даты не бывает."))
         return value
 
     def _parsed(self, name: str, parse: Any) -> Any:

@@ -26,6 +26,7 @@ from markupsafe import Markup
 from wtforms import BooleanField, DecimalField, Field, widgets
 
 from crm.reports.company import company_zone
+from crm.values.clock import is_believable
 from crm.views.labels import permission_label, view_label
 
 # --- fields -------------------------------------------------------------------
@@ -53,6 +54,8 @@ class LocalDateTimeField(Field):
             moment = dt.datetime.fromisoformat(text)
         except ValueError as error:
             raise ValueError(_("Введите дату и время, например 23.11.2026 14:05.")) from error
+        if not is_believable(moment):
+            raise ValueError(_("Такой даты не бывает."))
         local = moment if moment.tzinfo else moment.replace(tzinfo=company_zone())
         self.data = local.astimezone(dt.UTC)
 

@@ -23,7 +23,7 @@ DECLARED = (
     "search_columns",
     "order_columns",
 )
-VALUES = {"IntegerConverter": "1", "FloatConverter": "1.0"}
+VALUES = {"RowNumber": "1", "FloatConverter": "1.0"}
 
 
 def routes(app: Flask) -> Iterator[tuple[Rule, Any]]:
