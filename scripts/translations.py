@@ -158,8 +158,10 @@ def _fill_russian(catalogue: Catalog) -> None:
     for message in messages(catalogue):
         if any(_forms(message)) or message.pluralizable:
             continue
-        is_ours = _CYRILLIC.search(_first(message))
-        message.string = message.id if is_ours else words.get(_first(message), "")
+        text = _first(message)
+        # Names such as Telegram are ours and need no other words.
+        is_ours = _CYRILLIC.search(text) or text not in words
+        message.string = message.id if is_ours else words[text]
 
 
 # --- check ------------------------------------------------------------------------------------
