@@ -10,13 +10,9 @@ import hashlib
 import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Flag, auto
-from types import TracebackType
-from typing import Any, ClassVar, Self, final
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, final
+from urllib.parse import SplitResult, urlsplit
 
 from crm.integrations.errors import IntegrationError
 from crm.integrations.http_protocol import HttpClient, HttpResponse
@@ -29,6 +25,21 @@ from crm.integrations.telephony.operator_errors import (
     OperatorError,
     RecordingNotReady,
     WebhookRejected,
+)
+from crm.integrations.telephony.payload import Payload
+from crm.integrations.telephony.shapes import (
+    Capability,
+    CheckResult,
+    ClickToCall,
+    CredentialField,
+    Extension,
+    KnownCaller,
+    Line,
+    PlacedCall,
+    Recording,
+    RecordingRef,
+    SetupText,
+    Subscription,
 )
 from crm.integrations.telephony.simulation import CallScenario, SimulatedRequest
 
@@ -52,6 +63,7 @@ __all__ = [
     "Recording",
     "RecordingNotReady",
     "RecordingRef",
+    "SetupText",
     "SimulatedRequest",
     "Subscription",
     "TelephonyOperator",
@@ -61,124 +73,9 @@ __all__ = [
 
 MAX_RECORDING_BYTES = 300 * 1024 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+# What a sound never is: the page or the refusal of a server.
+_NO_SOUND = ("text/", "application/json", "application/xml")
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
-
-
-class Capability(Flag):
-    """What an operator can do beyond sending events."""
-
-    NONE = 0
-    CLICK_TO_CALL = auto()
-    HISTORY = auto()
-    RECORDINGS = auto()
-    EXTENSIONS = auto()
-    LINES = auto()
-    SYNCHRONOUS_REPLY = auto()
-    SUBSCRIPTION = auto()
-
-
-@dataclass(frozen=True)
-class CredentialField:
-    """One field of the connection's form; secret ones are stored encrypted and never shown."""
-
-    name: str
-    label: str
-    secret: bool = True
-    help: str = ""
-    required: bool = True
-    default: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClickToCall:
-    """Connect an employee with a number; `request_id` is ours, numbers are digits."""
-
-    extension: str
-    number: str
-    request_id: str
-    line_number: str | None = None
-    employee_key: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlacedCall:
-    """The operator accepted a call; without its id match the next call of the employee."""
-
-    request_id: str
-    provider_call_id: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordingRef:
-    """Where a recording is: an id to pull by, or an address from an event."""
-
-    recording_ref: str | None = None
-    recording_url: str | None = None
-    provider_call_id: str = ""
-    employee_key: str | None = None
-
-
-class Recording:
-    """An open stream of a recording; read `chunks` inside `with`."""
-
-    def __init__(self, response: HttpResponse, content_type: str) -> None:
-        self._stack = ExitStack()
-        self.chunks: Iterator[bytes] = self._stack.enter_context(response).iter_bytes()
-        self.content_type = content_type
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.close()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extension:
-    """An internal number; `employee_key` is the operator's own key of the employee."""
-
-    number: str
-    name: str
-    employee_key: str
-    email: str | None = None
-    department: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A number of the agency that clients dial."""
-
-    number: str
-    name: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownCaller:
-    """What the CRM knows of a caller, for operators that ask while the call waits."""
-
-    name: str | None = None
-    responsible_extension: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subscription:
-    """A subscription to events that ends by itself."""
-
-    id: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """Outcome of "check connection", in Russian for the administrator."""
-
-    ok: bool
-    message: str
 
 
 def same_secret(left: str, right: str) -> bool:
@@ -188,19 +85,27 @@ def same_secret(left: str, right: str) -> bool:
 
 
 class TelephonyOperator(ABC):
-    """One configured account at one operator. Holds no state besides its settings."""
+    """One configured account at one operator. Holds no state besides its settings.
+
+    What is declared below without `ClassVar` may differ from account to account: ask the object.
+    """
 
     slug: ClassVar[str]
     title: ClassVar[str]
-    docs_url: ClassVar[str] = ""
-    capabilities: ClassVar[Capability] = Capability.NONE
-    credentials: ClassVar[tuple[CredentialField, ...]] = ()
+    docs_url: str = ""
+    capabilities: Capability = Capability.NONE
+    credentials: tuple[CredentialField, ...] = ()
     # Russian sentences for the settings page; may hold `{webhook_url}`.
-    setup_steps: ClassVar[tuple[str, ...]] = ()
+    setup_steps: tuple[str, ...] = ()
+    setup_texts: tuple[SetupText, ...] = ()
+    # What no document of the operator confirms, in Russian: the settings page says it.
+    cautions: tuple[str, ...] = ()
     # Hosts recordings come from; `*.example.ru` means any subdomain.
-    recording_hosts: ClassVar[tuple[str, ...]] = ()
+    recording_hosts: tuple[str, ...] = ()
     # Pause between the end of a call (or the notice) and the first try of its recording.
-    recording_delay: ClassVar[timedelta] = timedelta(seconds=60)
+    recording_delay: timedelta = timedelta(seconds=60)
+    # Credential that holds certificates (PEM) to trust besides the usual ones.
+    ca_credential: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -438,6 +343,54 @@ class TelephonyOperator(ABC):
         except MalformedRequest as error:
             message = "вместо JSON пришёл другой текст"
             raise self.failure(message, permanent=False, response=response) from error
+
+    def answer_object(self, response: HttpResponse) -> Payload:
+        """JSON object of a successful answer. Raises `OperatorError`."""
+        try:
+            return Payload(self.answer(response))
+        except MalformedRequest as error:
+            message = "ответ не является объектом"
+            raise self.failure(message, permanent=False, response=response) from error
+
+    def download(
+        self, link: str, *, own: str, headers: Mapping[str, str] | None = None
+    ) -> Recording:
+        """Open a recording on `recording_hosts` or the host of the API address `own`, nowhere else.
+
+        Raises `RecordingNotReady` for 404, 425 and 202, `OperatorError` for a page or a refusal.
+        """
+        api, target = urlsplit(own), _split(link)
+        hosts = {*self.recording_hosts, api.hostname or ""} - {""}
+        if target.hostname is None or target.scheme not in ("https", api.scheme):
+            raise self.failure("ссылка на запись ведёт на чужой адрес", permanent=True)
+        if not _is_listed(target.hostname, hosts):
+            raise self.failure("ссылка на запись ведёт на чужой адрес", permanent=True)
+        response = self.send(
+            "GET", link, headers=headers, allow_hosts=hosts, stream=True, follow_redirects=True
+        )
+        content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        if response.status == 200 and not content_type.startswith(_NO_SOUND):
+            return Recording(response, content_type or "audio/mpeg")
+        with response:
+            if response.status in (202, 404, 425):
+                raise self.failure("записи ещё нет", permanent=False, kind=RecordingNotReady)
+            self.ensure_success(response)
+            raise self.failure("вместо записи пришла страница", permanent=False)
+
+
+def _split(link: str) -> SplitResult:
+    try:
+        return urlsplit(link)
+    except ValueError:
+        return urlsplit("")
+
+
+def _is_listed(host: str, patterns: Collection[str]) -> bool:
+    """`*.example.ru` means any subdomain, as in the HTTP client."""
+    return any(
+        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+        for pattern in patterns
+    )
 
 
 def _retry_after(response: HttpResponse) -> timedelta | None:

@@ -44,7 +44,9 @@ class CallEvent:
 
     A None says "the event does not tell": keep what is already known. `final` data (a summary, the
     history) beat live data. `provider_call_id` is "" when the operator named no call: then match
-    by `crm_request_id`. `raw` is the body with secrets masked.
+    by `crm_request_id`. `id_is_made_up` marks an id that we derived from a row of a history without
+    call ids: such a call is first looked for by its number, time and employee. `raw` is the body
+    with secrets masked.
     """
 
     kind: CallKind
@@ -55,6 +57,7 @@ class CallEvent:
     occurred_at: datetime
     occurred_at_is_receipt: bool = False
     final: bool = False
+    id_is_made_up: bool = False
     alias_call_ids: tuple[str, ...] = ()
     leg_id: str | None = None
     sequence: int | None = None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin
 from zoneinfo import ZoneInfo
 
 from crm.integrations.http_protocol import HttpResponse
@@ -184,7 +184,7 @@ class Mango(TelephonyOperator):
         if response.status not in (301, 302, 303, 307):
             self._refused_recording(response)
         link = urljoin(self._url("queries/recording/post"), response.headers.get("Location", ""))
-        return self._download(link)
+        return self.download(link, own=self.credential("api_base"))
 
     # Details
 
@@ -219,18 +219,11 @@ class Mango(TelephonyOperator):
     def _command(self, path: str, value: Mapping[str, Any]) -> Payload:
         """Send and read the JSON answer. Raises `OperatorError` for any code but 1000."""
         response = self._post(path, value)
-        answer = self._object(response)
+        answer = self.answer_object(response)
         code = answer.integer("result")
         if code is not None and code != ACCEPTED:
             raise self._refusal(code, response)
         return answer
-
-    def _object(self, response: HttpResponse) -> Payload:
-        try:
-            return Payload(self.answer(response))
-        except MalformedRequest as error:
-            message = "ответ не является объектом"
-            raise self.failure(message, permanent=False, response=response) from error
 
     def _refusal(self, code: int, response: HttpResponse) -> OperatorError:
         transient = code in _TRANSIENT_CODES or 5000 <= code < 6000
@@ -275,7 +268,7 @@ class Mango(TelephonyOperator):
             response = self._post("stats/calls/result/", {"key": key})
             if response.status == 204:
                 continue
-            answer = self._object(response)
+            answer = self.answer_object(response)
             status = answer.text("status")
             if status == "complete":
                 return answer
@@ -287,7 +280,7 @@ class Mango(TelephonyOperator):
         """Raise for an answer without a link: an absent file may still be on its way."""
         code = None
         if "json" in response.headers.get("Content-Type", ""):
-            code = self._object(response).integer("result") if response.status < 300 else None
+            code = self.answer_object(response).integer("result") if response.status < 300 else None
         if response.status == 404 or code == _NO_SUCH_RECORDING:
             message = "записи ещё нет в облаке"
             raise self.failure(
@@ -300,20 +293,6 @@ class Mango(TelephonyOperator):
             raise self._refusal(code, response)
         self.ensure_success(response)
         raise self.failure("вместо ссылки на запись пришёл другой ответ", permanent=False)
-
-    def _download(self, link: str) -> Recording:
-        own = urlsplit(self.credential("api_base"))
-        target = urlsplit(link)
-        hosts = {*self.recording_hosts, own.hostname or ""}
-        if target.hostname not in hosts or target.scheme not in ("https", own.scheme):
-            raise self.failure("ссылка на запись ведёт на чужой адрес", permanent=True)
-        response = self.send("GET", link, allow_hosts=hosts, stream=True, follow_redirects=True)
-        content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-        if response.status == 200 and not content_type.startswith("text/"):
-            return Recording(response, content_type or "audio/mpeg")
-        with response:
-            self.ensure_success(response)
-            raise self.failure("вместо записи пришла страница", permanent=False)
 
 
 def _tail(request: InboundRequest) -> str:

@@ -82,6 +82,25 @@ class OperatorConformance:
         operator = self.operator()
         return [event for request in self.requests(**changed) for event in operator.parse(request)]
 
+    def history_of(self, scenario: CallScenario) -> list[CallEvent]:
+        """What `history` of an account on a local fake server tells of the scenario's call."""
+        raise AssertionError(f"say what the history of {self.operator_class.slug} tells of a call")
+
+    def test_the_history_tells_of_the_same_call_finally(self) -> None:
+        if Capability.HISTORY not in self.operator().capabilities:
+            return
+        for answered in (True, False):
+            live = {event.provider_call_id for event in self.events(answered=answered)}
+            told = self.history_of(self.scenario(answered=answered))
+            assert told
+            assert all(event.final for event in told)
+            kind = CallKind.ENDED if answered else CallKind.MISSED
+            assert kind in {event.kind for event in told}
+            assert {event.client_number for event in told} - {None} == {"79031234567"}
+            for event in told:
+                ids = {event.provider_call_id, *event.alias_call_ids}
+                assert event.id_is_made_up or ids & live
+
     def test_it_is_found_by_the_registry_and_describes_itself(self) -> None:
         assert registry.get(self.operator_class.slug) is self.operator_class
         assert self.operator_class in registry.all_operators()

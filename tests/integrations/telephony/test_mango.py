@@ -17,12 +17,14 @@ from crm.integrations.telephony.base import (
     CallEvent,
     CallKind,
     CallResult,
+    CallScenario,
     Direction,
     WebhookRejected,
 )
 from crm.integrations.telephony.mango import Mango, signature
 from tests.integrations.fake_http import NoNetwork
 from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
+from tests.integrations.telephony.test_mango_api import FakeMango, connected, said
 
 SAMPLES = Path(__file__).parent / "samples" / "mango"
 FOREIGN = (
@@ -78,6 +80,27 @@ class TestMangoConformance(OperatorConformance):
             CallKind.RECORDING_READY,
         }
     )
+
+    def history_of(self, scenario: CallScenario) -> list[CallEvent]:
+        row = {
+            "entry_id": f"sim:{scenario.call_key}",
+            "context_type": 1 if scenario.direction is Direction.IN else 2,
+            "context_status": int(scenario.answered),
+            "caller_number": scenario.client_number,
+            "called_number": scenario.line_number,
+            "context_start_time": int(scenario.started_at.timestamp()),
+            "duration": int((scenario.ended_at - scenario.started_at).total_seconds()),
+            "talk_duration": int((scenario.ended_at - scenario.answered_at).total_seconds()),
+            "context_calls": [],
+        }
+        fake = FakeMango(
+            stats_calls_request=lambda _: said({"result": 1000, "key": "k"}),
+            stats_calls_result=lambda _: said(
+                {"result": 1000, "status": "complete", "data": [{"list": [row]}]}
+            ),
+        )
+        with connected(fake) as operator:
+            return list(operator.history(scenario.started_at, scenario.ended_at))
 
 
 VECTORS = {
