@@ -176,7 +176,7 @@ class CrmModelView(ModelView):  # type: ignore[misc]
     def create_blueprint(self, *args: Any, **kwargs: Any) -> Any:
         """As FAB's, but forms come as forms only."""
         blueprint = super().create_blueprint(*args, **kwargs)
-        blueprint.before_request(_refuse_json)
+        blueprint.before_request(_refuse_unreadable)
         return blueprint
 
     def _init_forms(self) -> None:
@@ -436,10 +436,15 @@ class CrmModelView(ModelView):  # type: ignore[misc]
         return action.func, rows
 
 
-def _refuse_json() -> None:
-    """Flask-WTF would fill a form from JSON, whose values are no texts: fields break on them."""
+def _refuse_unreadable() -> None:
+    """Flask-WTF would fill a form from JSON, whose values are no texts: fields break on them.
+
+    No browser sends the zero character, and PostgreSQL takes it nowhere.
+    """
     if request.is_json:
         abort(415)
+    if any("\x00" in text for _name, text in request.form.items(multi=True)):
+        abort(400)
 
 
 def _parses(python_type: type, value: str) -> bool:
