@@ -34,9 +34,12 @@ from crm.models.source import Source, SourceGroup, Tag
 from crm.models.staff import AuthSession, Employee
 from crm.models.task import Task
 from crm.models.telephony import (
+    AssignRule,
     Call,
+    CallAlias,
     CallLeg,
     CallState,
+    HistoryRun,
     RecordingState,
     SeenCallEvent,
     TelephonyConnection,
@@ -45,15 +48,15 @@ from crm.models.telephony import (
 from crm.models.timeline import Comment, EventKind, TimelineEvent
 
 __all__ = [
-    "Action", "Appeal", "AuditEntry", "AuthSession", "BrowserEvent", "Call", "CallLeg",
-    "CallState", "Channel", "Comment", "Company", "Contact", "ContactEmail", "ContactPhone",
-    "Deal", "DealSide", "DeliveryState", "DemoManifest", "Department", "DepartmentKind",
-    "Employee", "EventKind",
-    "Feed", "FeedRun", "FeedRunItem", "ImportFeed", "InboundDelivery", "IntakePoint", "JobSlot",
-    "Listing", "ListingPhoto", "ListingState", "LossReason", "Model", "MoveHow", "ObjectKind",
-    "Office", "PhotoState", "Pipeline", "PriceChange", "RecordingState", "RequiredField",
-    "RoleGrant", "RoleScope", "RunState", "SavedView", "Scope", "SearchToken", "SeenCallEvent",
-    "Source", "SourceGroup", "Stage", "StageHistory", "StageStatus", "StageType", "StoredFile",
-    "Tag", "Task", "TaskKind", "TelephonyConnection", "TelephonyExtension", "TimelineEvent",
-    "UserGrant", "db",
+    "Action", "Appeal", "AssignRule", "AuditEntry", "AuthSession", "BrowserEvent", "Call",
+    "CallAlias", "CallLeg", "CallState", "Channel", "Comment", "Company", "Contact",
+    "ContactEmail", "ContactPhone", "Deal", "DealSide", "DeliveryState", "DemoManifest",
+    "Department", "DepartmentKind", "Employee", "EventKind", "Feed", "FeedRun", "FeedRunItem",
+    "HistoryRun", "ImportFeed", "InboundDelivery", "IntakePoint", "JobSlot", "Listing",
+    "ListingPhoto", "ListingState", "LossReason", "Model", "MoveHow", "ObjectKind", "Office",
+    "PhotoState", "Pipeline", "PriceChange", "RecordingState", "RequiredField", "RoleGrant",
+    "RoleScope", "RunState", "SavedView", "Scope", "SearchToken", "SeenCallEvent", "Source",
+    "SourceGroup", "Stage", "StageHistory", "StageStatus", "StageType", "StoredFile", "Tag",
+    "Task", "TaskKind", "TelephonyConnection", "TelephonyExtension", "TimelineEvent", "UserGrant",
+    "db",
 ]  # fmt: skip

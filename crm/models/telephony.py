@@ -14,8 +14,11 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
+    Time,
     UniqueConstraint,
+    false,
     text,
+    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -46,6 +49,16 @@ class RecordingState(enum.StrEnum):
     WAITING = "waiting"
     STORED = "stored"
     ABSENT = "absent"
+    # Was stored and deleted when the agency's time of keeping was over.
+    EXPIRED = "expired"
+
+
+class AssignRule(enum.StrEnum):
+    """Whom a deal goes to when nobody has answered its call (domain §9)."""
+
+    FREE = "free"
+    QUEUE = "queue"
+    PERSON = "person"
 
 
 class TelephonyConnection(Timestamps, Model):
@@ -65,12 +78,31 @@ class TelephonyConnection(Timestamps, Model):
     # Numbers (comma list) whose calls make no deals: own lines, couriers, black list.
     ignored_numbers: Mapped[str | None] = mapped_column(Text)
     active: Mapped[bool] = mapped_column(Boolean, default=True)
+    # Off: calls of strangers are kept without a contact and a deal.
+    makes_deals: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    assign_rule: Mapped[str] = mapped_column(
+        String(10), default=AssignRule.FREE, server_default=AssignRule.FREE.value
+    )
+    assign_to_id: Mapped[int | None] = mapped_column(ForeignKey("ab_user.id"))
+    # Working hours of the lines; empty: the company's. Days as «1,2,3», 1 is Monday.
+    work_start: Mapped[dt.time | None] = mapped_column(Time)
+    work_end: Mapped[dt.time | None] = mapped_column(Time)
+    work_days: Mapped[str | None] = mapped_column(String(20))
+    # Minutes of working time within which a missed call is to be called back.
+    callback_minutes: Mapped[int] = mapped_column(Integer, default=15, server_default="15")
+    callback_task: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    # Days that recordings are kept; empty: for ever.
+    keep_recordings_days: Mapped[int | None] = mapped_column(Integer)
     last_event_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     last_error: Mapped[str | None] = mapped_column(String(500))
+    # Subscription to events, where the operator's ends by itself.
+    subscription_id: Mapped[str | None] = mapped_column(String(128))
+    subscribed_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 
     pipeline: Mapped[Pipeline | None] = relationship()
     department: Mapped[Department | None] = relationship()
     default_source: Mapped[Source | None] = relationship()
+    assign_to: Mapped[Employee | None] = relationship()
     extensions: Mapped[list[TelephonyExtension]] = relationship(
         back_populates="connection", cascade="all, delete-orphan"
     )
@@ -90,6 +122,8 @@ class TelephonyExtension(Model):
         ForeignKey("telephony_connection.id", ondelete="CASCADE")
     )
     key: Mapped[str] = mapped_column(String(64))
+    # The internal number, where it is not the key itself.
+    number: Mapped[str | None] = mapped_column(String(32))
     title: Mapped[str | None] = mapped_column(String(120))
     employee_id: Mapped[int | None] = mapped_column(ForeignKey("ab_user.id"), index=True)
 
@@ -98,6 +132,31 @@ class TelephonyExtension(Model):
 
     def __repr__(self) -> str:
         return self.key
+
+
+class HistoryRun(Model):
+    """One look into the operator's list of calls: what webhooks had lost."""
+
+    __tablename__ = "history_run"
+    __table_args__ = (Index("ix_history_run_connection", "connection_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    connection_id: Mapped[int] = mapped_column(
+        ForeignKey("telephony_connection.id", ondelete="CASCADE")
+    )
+    state: Mapped[str] = mapped_column(String(10))
+    by_hand: Mapped[bool] = mapped_column(Boolean, default=False)
+    since: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    until: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[dt.datetime] = mapped_column(UtcDateTime, default=utc_now)
+    finished_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    # Rows that the operator showed, calls that were not known, events that added something.
+    seen: Mapped[int] = mapped_column(Integer, default=0)
+    found: Mapped[int] = mapped_column(Integer, default=0)
+    added: Mapped[int] = mapped_column(Integer, default=0)
+    error: Mapped[str | None] = mapped_column(String(500))
+
+    connection: Mapped[TelephonyConnection] = relationship()
 
 
 class Call(Timestamps, Model):
@@ -117,6 +176,14 @@ class Call(Timestamps, Model):
             postgresql_where=text("recording_state = 'waiting'"),
             sqlite_where=text("recording_state = 'waiting'"),
         ),
+        # Missed calls that nobody has called back: a handful among many.
+        Index(
+            "ix_call_to_call_back",
+            "callback_due_at",
+            postgresql_where=text("callback_due_at IS NOT NULL AND called_back_at IS NULL"),
+            sqlite_where=text("callback_due_at IS NOT NULL AND called_back_at IS NULL"),
+        ),
+        Index("ix_call_history_run", "history_run_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -142,7 +209,19 @@ class Call(Timestamps, Model):
     ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     duration_total: Mapped[int | None] = mapped_column(Integer)
     talk: Mapped[int | None] = mapped_column(Integer)
+    transferred: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     crm_request_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    # The look into the history that has found a call of which no event had told.
+    history_run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("history_run.id", ondelete="SET NULL")
+    )
+    # Derived from a row of a history without ids; a live event brings the true one.
+    id_is_made_up: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    # A missed call: until when it is to be called back, the first attempt, the first talk.
+    callback_due_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    called_back_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    reached_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    callback_task_id: Mapped[int | None] = mapped_column(ForeignKey("task.id", ondelete="SET NULL"))
     recording_state: Mapped[str] = mapped_column(String(10), default=RecordingState.NONE)
     # Reference or temporary link at the operator: a secret, never shown.
     recording_ref: Mapped[dict[str, Any] | None] = mapped_column(EncryptedJSON)
@@ -156,6 +235,18 @@ class Call(Timestamps, Model):
     deal: Mapped[Deal | None] = relationship()
     employee: Mapped[Employee | None] = relationship()
     source: Mapped[Source | None] = relationship()
+
+
+class CallAlias(Model):
+    """Another id of a call: of a leg after a transfer, or of a row of the history."""
+
+    __tablename__ = "call_alias"
+
+    connection_id: Mapped[int] = mapped_column(
+        ForeignKey("telephony_connection.id", ondelete="CASCADE"), primary_key=True
+    )
+    alias: Mapped[str] = mapped_column(String(128), primary_key=True)
+    call_id: Mapped[int] = mapped_column(ForeignKey("call.id", ondelete="CASCADE"), index=True)
 
 
 class CallLeg(Model):
