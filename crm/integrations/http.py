@@ -27,6 +27,7 @@ from urllib3.poolmanager import PoolManager
 
 from crm.integrations.addresses import forbidden_reason
 from crm.integrations.errors import IntegrationError
+from crm.integrations.tls import trusting
 
 log = logging.getLogger(__name__)
 # At DEBUG the library writes whole addresses with their query strings, where keys travel.
@@ -170,12 +171,13 @@ class _Guard:
 class _GuardedAdapter(HTTPAdapter):
     """Adapter of one request: its connections go through the guard, never through a proxy."""
 
-    def __init__(self, guard: _Guard, deadline: _Deadline) -> None:
-        self._guard, self._deadline = guard, deadline
+    def __init__(self, guard: _Guard, deadline: _Deadline, certificates: str) -> None:
+        self._guard, self._deadline, self._certificates = guard, deadline, certificates
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *_: Any, **__: Any) -> None:
-        manager = PoolManager(num_pools=MAX_REDIRECTS + 1, maxsize=1)
+        context = trusting(self._certificates)
+        manager = PoolManager(num_pools=MAX_REDIRECTS + 1, maxsize=1, ssl_context=context)
         manager.pool_classes_by_scheme = _pool_classes(self._guard, self._deadline)
         self.poolmanager = manager
 
@@ -312,7 +314,8 @@ class GuardedClient:
     """Fetches from outside: http and https only, never from our own network.
 
     `allow_private_hosts` are names or addresses, alone or with a port (`10.0.0.5:8080`), that may
-    be private. Times are seconds; `total_timeout` bounds the whole request with its redirects,
+    be private. `certificates` (PEM) are trusted besides the usual authorities. Times are seconds;
+    `total_timeout` bounds the whole request with its redirects,
     retries and body. Logs carry the method, the host and the status, nothing else.
     """
 
@@ -323,7 +326,9 @@ class GuardedClient:
         connect_timeout: float = 5,
         total_timeout: float = 10,
         sleep: Callable[[float], None] = time.sleep,
+        certificates: str = "",
     ) -> None:
+        self._certificates = certificates
         self._guard = _Guard(allow_private_hosts, connect_timeout)
         self._user_agent = user_agent
         self._connect_timeout, self._total_timeout = connect_timeout, total_timeout
@@ -352,7 +357,7 @@ class GuardedClient:
         """
         deadline = _Deadline(timeout or self._total_timeout)
         call = _Call(self._guard, deadline, allow_hosts, max_bytes or DEFAULT_MAX_BYTES)
-        call.connect_timeout = self._connect_timeout
+        call.connect_timeout, call.certificates = self._connect_timeout, self._certificates
         sent = {"User-Agent": self._user_agent, "Accept-Encoding": "gzip", **(headers or {})}
         request = requests.Request(method.upper(), url, sent, data=data, params=params, json=json)
         tries = retries + 1 if request.method in IDEMPOTENT else 1
@@ -389,6 +394,7 @@ class _Call:
     """One call with all its hops."""
 
     connect_timeout: float
+    certificates: str = ""
 
     def __init__(
         self,
@@ -424,7 +430,7 @@ class _Call:
         timeout = (self.connect_timeout, max(self.deadline.left(), 0.001))
         # Without a session: its proxies and passwords from the environment would lead around
         # the guard, and it reads the address of a redirect before we have checked it.
-        adapter = _GuardedAdapter(self._guard, self.deadline)
+        adapter = _GuardedAdapter(self._guard, self.deadline, self.certificates)
         try:
             return adapter.send(request.prepare(), stream=True, timeout=timeout)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):

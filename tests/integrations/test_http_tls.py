@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from crm.integrations.errors import IntegrationError
 from crm.integrations.http import FetchFailed, FetchRefused, GuardedClient
 
 NAME = "feed.example.ru"
@@ -105,6 +106,20 @@ def test_a_certificate_of_another_name_is_refused(port: int) -> None:
 def test_an_unknown_issuer_is_refused(port: int) -> None:
     with pytest.raises(FetchFailed, match="SSLError"):
         GuardedClient([NAME]).request("GET", f"https://{NAME}:{port}/")
+
+
+def test_certificates_of_the_settings_are_trusted_besides(port: int, certificate: Path) -> None:
+    text = certificate.read_text()
+    pem = text[text.index("-----BEGIN CERTIFICATE") :]
+    answer = GuardedClient([NAME], certificates=pem).request("GET", f"https://{NAME}:{port}/")
+    assert (answer.status, answer.content) == (200, b"ok")
+
+
+def test_unreadable_certificates_are_told_in_words(port: int) -> None:
+    client = GuardedClient([NAME], certificates="нечто")
+    with pytest.raises(IntegrationError, match="PEM") as caught:
+        client.request("GET", f"https://{NAME}:{port}/")
+    assert caught.value.permanent
 
 
 @pytest.mark.usefixtures("trusted")

@@ -1,7 +1,7 @@
 """The contract of a telephony operator: declare what you need, translate what comes.
 
-A leaf class never repeats security: `verify` runs the checks of every class of the chain, and a
-connection that has neither a secret address nor a signature is refused.
+A leaf class never repeats security: `verify` runs the checks of every class of the chain, and the
+secret of the address is always one of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
+from threading import Event
 from typing import Any, ClassVar, final
 from urllib.parse import SplitResult, urlsplit
 
@@ -102,8 +103,12 @@ class TelephonyOperator(ABC):
     cautions: tuple[str, ...] = ()
     # Hosts recordings come from; `*.example.ru` means any subdomain.
     recording_hosts: tuple[str, ...] = ()
+    # A click-to-call that comes back without our id is matched by number within this time.
+    request_window: ClassVar[timedelta] = timedelta(minutes=2)
     # Pause between the end of a call (or the notice) and the first try of its recording.
     recording_delay: timedelta = timedelta(seconds=60)
+    # No event tells the end of a whole unanswered call: it is over when all telephones are silent.
+    ends_by_legs: ClassVar[bool] = False
     # Credential that holds certificates (PEM) to trust besides the usual ones.
     ca_credential: ClassVar[str] = ""
 
@@ -156,11 +161,12 @@ class TelephonyOperator(ABC):
     @final
     def verify(self, request: InboundRequest) -> None:
         """Run `check_request` of every class of the chain. Raises `WebhookRejected`."""
+        if not self._webhook_token:
+            # A check of a leaf class may prove nothing, as a list of addresses does.
+            raise WebhookRejected("У подключения нет секрета в адресе")
         checks = [
             vars(cls)["check_request"] for cls in type(self).__mro__ if "check_request" in vars(cls)
         ]
-        if len(checks) == 1 and not self._webhook_token:
-            raise WebhookRejected("У подключения нет ни секрета в адресе, ни подписи")
         try:
             for check in reversed(checks):
                 check(self, request)
@@ -169,7 +175,7 @@ class TelephonyOperator(ABC):
 
     def check_request(self, request: InboundRequest) -> None:
         """Check of this class alone, without `super()`. Raises `WebhookRejected`."""
-        if self._webhook_token and not same_secret(request.token, self._webhook_token):
+        if not same_secret(request.token, self._webhook_token):
             raise WebhookRejected("Секрет в адресе не совпадает")
 
     @abstractmethod
@@ -193,6 +199,10 @@ class TelephonyOperator(ABC):
     def reply(self, request: InboundRequest, caller: KnownCaller | None = None) -> Reply:  # noqa: ARG002
         """Answer for a stored request; `caller` is what `caller_question` brought."""
         return Reply()
+
+    def notes(self, request: InboundRequest) -> Mapping[str, Any]:  # noqa: ARG002
+        """What to keep of a request beside its masked copy, as JSON values; no secrets."""
+        return {}
 
     def mask(self, request: InboundRequest) -> str:
         """Body for storage and display with every secret masked; never raises."""
@@ -237,13 +247,20 @@ class TelephonyOperator(ABC):
         """Make or renew the subscription to events."""
         raise self.unsupported("подписка на события")
 
+    def stream(self, stop: Event) -> Iterator[InboundRequest]:  # noqa: ARG002
+        """Events as they come over a connection kept open, until ``stop`` is set.
+
+        Each is a request as `parse` reads it. Raises `OperatorError` when the connection breaks.
+        """
+        raise self.unsupported("постоянное соединение")
+
     def check(self) -> CheckResult:
         """Try the settings against the live operator; never raises for an operator's failure."""
         try:
             self.require_credentials()
             return CheckResult(True, self.probe())
-        except OperatorError as error:
-            return CheckResult(False, error.message)
+        except IntegrationError as error:
+            return CheckResult(False, self.redacted(error.message))
 
     def probe(self) -> str:
         """Cheapest call that proves the settings; returns a Russian message."""

@@ -24,6 +24,8 @@ class Capability(Flag):
     LINES = auto()
     SYNCHRONOUS_REPLY = auto()
     SUBSCRIPTION = auto()
+    # Events come over a connection that we keep open ourselves.
+    STREAM = auto()
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,15 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownCaller:
-    """What the CRM knows of a caller, for operators that ask while the call waits."""
+    """What the CRM knows of a caller, for operators that ask while the call waits.
+
+    `responsible_key` is the operator's own key of the employee, the number if it has no other.
+    """
 
     name: str | None = None
     responsible_extension: str | None = None
+    responsible_key: str | None = None
+    deal_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

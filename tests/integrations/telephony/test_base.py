@@ -57,8 +57,8 @@ def request(token: str = "", body: bytes = b"", **query: str) -> InboundRequest:
     return InboundRequest("POST", "call", query, {}, body, "127.0.0.1", NOW, token)
 
 
-def test_without_a_signature_the_secret_of_the_address_is_required() -> None:
-    with pytest.raises(WebhookRejected, match="ни секрета"):
+def test_the_secret_of_the_address_is_always_required() -> None:
+    with pytest.raises(WebhookRejected, match="нет секрета"):
         Unsigned(1, {}, NoNetwork()).verify(request())
     guarded = Unsigned(1, {}, NoNetwork(), webhook_token="address")
     guarded.verify(request("address"))
