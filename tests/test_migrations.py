@@ -29,7 +29,8 @@ with app.app_context():
 """
 _ROWS = (
     (
-        "INSERT INTO telephony_connection (id, name, operator, token, active, created_at, updated_at)"
+        "INSERT INTO telephony_connection"
+        " (id, name, operator, token, active, created_at, updated_at)"
         " VALUES (1, 'АТС', 'mango', 'secret', true, '2026-01-01', '2026-01-01')"
     ),
     "INSERT INTO telephony_extension (connection_id, key) VALUES (1, '101')",

@@ -34,6 +34,12 @@ SCHEDULE: tuple[Scheduled, ...] = (
     SWEEP,
     Scheduled("recordings", "default", "crm.jobs.recordings.fetch_due", 60),
     Scheduled("photos", "default", "crm.jobs.photos.fetch_due", 60),
+    Scheduled("endings", "calls", "crm.jobs.telephony.end_abandoned", 20),
+    Scheduled("histories", "default", "crm.jobs.telephony.order_histories", 600),
+    # A slot begins at midnight UTC: three in the morning in Moscow.
+    Scheduled("nightly", "default", "crm.jobs.telephony.order_nightly_histories", 86400),
+    Scheduled("subscriptions", "default", "crm.jobs.telephony.renew_subscriptions", 300),
+    Scheduled("retention", "default", "crm.jobs.telephony.expire_recordings", 3600),
     Scheduled("feeds", "feeds", "crm.jobs.feeds.build_due", 600),
     Scheduled("purge", "default", "crm.jobs.housekeeping.purge", 3600),
 )

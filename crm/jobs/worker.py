@@ -190,6 +190,8 @@ def build_lanes(app: Flask, *, with_cron: bool = False) -> Lanes:
         Lane("calls", lambda: _serve(url, ("calls",), SimpleWorker)),
         Lane("default", lambda: _serve(url, ("default", "calls"), SimpleWorker)),
         Lane("feeds", lambda: _serve(url, ("feeds",), Worker)),
+        # Operators prepare their lists for minutes: nothing else may wait behind them.
+        Lane("sync", lambda: _serve(url, ("sync",), SimpleWorker)),
     ]
     if with_cron:
         lanes.append(Lane("cron", run_cron))

@@ -20,9 +20,9 @@ from crm.models import BrowserEvent, db
 from crm.operations.transaction import after_commit
 
 CHANNEL = "kvartal:events"
-QUEUES = ("calls", "default", "feeds")
+QUEUES = ("calls", "default", "feeds", "sync")
 # Seconds a job of the queue may run.
-TIMEOUTS = {"calls": 120, "default": 600, "feeds": 3600}
+TIMEOUTS = {"calls": 120, "default": 600, "feeds": 3600, "sync": 3600}
 FAILURE_TTL = 30 * 24 * 3600
 
 

@@ -32,6 +32,14 @@ _RESULT_RANK = {
         )
     )
 }
+# How near each state is to a recording that can be heard.
+_RECORDING_RANK: dict[str, int] = {
+    RecordingState.NONE: 0,
+    RecordingState.ABSENT: 1,
+    RecordingState.WAITING: 2,
+    RecordingState.EXPIRED: 3,
+    RecordingState.STORED: 4,
+}
 Join = Callable[[Any, Any], Any]
 
 
@@ -43,8 +51,27 @@ def absorb(call: Call, event: CallEvent) -> None:
     if event.kind is CallKind.ANSWERED:
         _put(call, "answered_at", event.answered_at or event.occurred_at, min, final=False)
     call.is_final = bool(call.is_final) or event.final
+    call.transferred = bool(call.transferred) or event.transferred
     _derive(call, event.kind)
     _keep_recording(call, event)
+
+
+def unite(call: Call, other: Call) -> None:
+    """Add the facts of a row that turned out to be the same call."""
+    for name, join in _JOINS.items():
+        firm = name in (other.final_fields or ())
+        _put(call, name, getattr(other, name), join, final=firm)
+    call.is_final = bool(call.is_final) or bool(other.is_final)
+    call.transferred = bool(call.transferred) or bool(other.transferred)
+    if is_over(other) and not is_over(call):
+        call.state = other.state
+    _derive(call, CallKind.UNKNOWN)
+    if other.recording_ref and not call.recording_ref:
+        call.recording_ref = other.recording_ref
+    if _RECORDING_RANK[other.recording_state] > _RECORDING_RANK[call.recording_state]:
+        call.recording_state = other.recording_state
+        call.recording_due_at = other.recording_due_at
+        call.recording_file_id = other.recording_file_id
 
 
 def absorb_leg(leg: CallLeg, event: CallEvent, employee_id: int | None) -> None:
@@ -99,6 +126,11 @@ def is_over(call: Call) -> bool:
     return call.state in (CallState.ENDED, CallState.MISSED)
 
 
+def give_up(call: Call) -> None:
+    """No event has told the end: an unanswered call was missed, an answered one is over."""
+    call.state = _ending(call, CallKind.LEG_ENDED, talked=was_answered(call))
+
+
 def expect_recording(call: Call, event: CallEvent, delay: dt.timedelta) -> None:
     """The operator named a recording: fetch it, not before ``delay`` has passed."""
     if not (event.recording_ref or event.recording_url):
@@ -138,7 +170,9 @@ def _told(event: CallEvent) -> Iterator[tuple[str, Any]]:
 
 def _is_firm(event: CallEvent, name: str) -> bool:
     """Whether live events may no more overrule this fact; our own stand-ins are never firm."""
-    if name == "crm_request_id" or (name == "started_at" and event.started_at is None):
+    if name == "crm_request_id":
+        return False
+    if name in ("started_at", "ended_at") and getattr(event, name) is None:
         return False
     return event.final
 

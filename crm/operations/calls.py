@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -26,12 +25,15 @@ from crm.models import (
 from crm.operations import (
     appeals,
     call_alerts,
+    call_identity,
     call_state,
     connections,
     contacts,
     locks,
+    missed_calls,
     own_numbers,
     rows,
+    sources,
     timeline,
 )
 from crm.operations.attribution import Evidence
@@ -39,10 +41,6 @@ from crm.operations.transaction import operation
 from crm.values import phones
 from crm.values.clock import utc_now
 
-# A click-to-call whose id the operator does not return is matched within this time (rule 10).
-REQUEST_WINDOW = dt.timedelta(minutes=2)
-# Id of a call that we have asked for and the operator has not named yet.
-REQUEST_PREFIX = "crm:"
 BLACK_LISTED = "номер в чёрном списке"
 
 
@@ -55,17 +53,19 @@ class _Seen:
 
 
 @operation
-def apply(event: CallEvent, connection: TelephonyConnection) -> str:
-    """Take one event in; returns what became of it, in words. A repeat changes nothing."""
+def apply(event: CallEvent, connection: TelephonyConnection, run_id: int | None = None) -> str:
+    """Take one event in; returns what became of it, in words. A repeat changes nothing.
+
+    ``run_id``: the look into the history that has brought the event.
+    """
     if event.kind is CallKind.UNKNOWN:
         return "неизвестное событие"
     if event.direction is Direction.INTERNAL:
         return "внутренний звонок"
-    ids = [event.provider_call_id, *event.alias_call_ids]
-    locks.hold("call", [f"{connection.id}:{pk}" for pk in ids if pk])
+    locks.hold("call", call_identity.lock_keys(event))
     if not _is_first_time(event):
         return "повтор события"
-    call = _find_or_new(event, connection)
+    call = call_identity.find_or_new(event, run_id)
     if call is None:
         return "звонок не найден"
     before = _Seen(call.state or CallState.NEW, call.employee_id)
@@ -85,25 +85,18 @@ def known_caller(connection_id: int, number: str) -> KnownCaller:
     deal = appeals.open_deal(contact.id)
     if deal is None or deal.responsible_id is None:
         return KnownCaller(name=contact.name or None)
-    extension = db.session.scalar(
-        select(TelephonyExtension.key).where(
+    row = db.session.scalars(
+        select(TelephonyExtension).where(
             TelephonyExtension.connection_id == connection_id,
             TelephonyExtension.employee_id == deal.responsible_id,
         )
+    ).first()
+    return KnownCaller(
+        name=contact.name or None,
+        responsible_extension=(row.number or row.key) if row else None,
+        responsible_key=row.key if row else None,
+        deal_id=deal.id,
     )
-    return KnownCaller(name=contact.name or None, responsible_extension=extension)
-
-
-def sync_history(connection_id: int, since: dt.datetime, until: dt.datetime) -> int:
-    """Ask the operator for its calls and take in what is not known; events that were new.
-
-    Raises OperatorError. Each event is a transaction of its own.
-    """
-    connection = connections.find(connection_id)
-    fresh = 0
-    for event in connections.build(connection, seconds=60).history(since, until):
-        fresh += apply(event, connection).startswith("звонок №")
-    return fresh
 
 
 # --- the call ---------------------------------------------------------------------------------
@@ -130,74 +123,10 @@ def _mark_seen(event: CallEvent, call: Call) -> None:
     )
 
 
-def _find_or_new(event: CallEvent, connection: TelephonyConnection) -> Call | None:
-    call = _by_ids(event, connection.id)
-    asked = _by_request(event, connection.id, but=call)
-    if call is not None and asked is not None:
-        _merge(asked, call)
-    elif asked is not None:
-        call = asked
-        if event.provider_call_id:
-            call.provider_call_id = event.provider_call_id
-    if call is not None or not event.provider_call_id:
-        return call
-    call = Call(
-        connection_id=connection.id, provider_call_id=event.provider_call_id, final_fields=[]
-    )
-    db.session.add(call)
-    return call
-
-
-def _by_ids(event: CallEvent, connection_id: int) -> Call | None:
-    ids = [pk for pk in (event.provider_call_id, *event.alias_call_ids) if pk]
-    if not ids:
-        return None
-    query = select(Call).where(Call.connection_id == connection_id, Call.provider_call_id.in_(ids))
-    return _one(query)
-
-
-def _by_request(event: CallEvent, connection_id: int, but: Call | None) -> Call | None:
-    """The call that we have asked for and this event belongs to."""
-    query = select(Call).where(
-        Call.connection_id == connection_id,
-        Call.id != (but.id if but is not None else 0),
-    )
-    if event.crm_request_id:
-        return _one(query.where(Call.crm_request_id == event.crm_request_id))
-    key = phones.match_key(event.client_number)
-    if but is not None or event.direction is not Direction.OUT or not key:
-        return None
-    owner = _employee_id(event, connection_id)
-    return _one(
-        query.where(
-            Call.client_key == key,
-            Call.employee_id == owner,
-            Call.provider_call_id.startswith(REQUEST_PREFIX),
-            Call.started_at >= event.occurred_at - REQUEST_WINDOW,
-            Call.started_at <= event.occurred_at + REQUEST_WINDOW,
-        )
-    )
-
-
-def _one(query: Any) -> Call | None:
-    """As the database has it now: the session may remember the call from another delivery."""
-    found: Call | None = db.session.scalars(
-        query.order_by(Call.id).limit(1).execution_options(populate_existing=True)
-    ).first()
-    return found
-
-
-def _merge(asked: Call, call: Call) -> None:
-    """The request and the operator's call turned out to be one."""
-    call.deal_id = call.deal_id or asked.deal_id
-    call.contact_id = call.contact_id or asked.contact_id
-    call.crm_request_id = call.crm_request_id or asked.crm_request_id
-    db.session.delete(asked)
-    db.session.flush()
-
-
 def _absorb(call: Call, event: CallEvent, connection: TelephonyConnection) -> None:
     call.state = call.state or CallState.NEW
+    # An event of one employee's part alone keeps the call alive, too.
+    call.updated_at = utc_now()
     call_state.absorb(call, event)
     call.client_key = phones.match_key(call.client_number)[:32] or None
     delay = connections.recording_delay(connection)
@@ -221,20 +150,8 @@ def _with_leg(call: Call, legs: list[CallLeg], event: CallEvent) -> list[CallLeg
         leg = CallLeg(call_id=call.id, leg_id=name, state=CallState.RINGING)
         db.session.add(leg)
         legs = [*legs, leg]
-    call_state.absorb_leg(leg, event, _employee_id(event, call.connection_id))
+    call_state.absorb_leg(leg, event, call_identity.employee_id(event))
     return legs
-
-
-def _employee_id(event: CallEvent, connection_id: int) -> int | None:
-    known = [key for key in (event.employee_key, event.extension) if key]
-    if not known:
-        return None
-    query = select(TelephonyExtension).where(
-        TelephonyExtension.connection_id == connection_id, TelephonyExtension.key.in_(known)
-    )
-    owners = {row.key: row.employee_id for row in db.session.scalars(query)}
-    found: int | None = next((owners[key] for key in known if key in owners), None)
-    return found
 
 
 # --- its deal ---------------------------------------------------------------------------------
@@ -246,21 +163,32 @@ def _lead_on(call: Call, connection: TelephonyConnection, before: _Seen) -> bool
         return False
     if call.direction == Direction.OUT.value:
         _attach_outgoing(call)
+        missed_calls.follow(call, connection)
         return True
     if call.direction != Direction.IN.value:
         return False
     appeal = _appeal_of(call)
-    if appeal is None:
-        if _is_no_client(call.client_key, connection):
-            return False
-        appeal = _register(call, connection)
-    else:
+    if appeal is not None:
         _catch_up(call, appeal)
+    elif _is_no_client(call.client_key, connection):
+        return False
+    elif not connection.makes_deals and not _is_worked_on(call):
+        _keep_without_deal(call, connection)
+        missed_calls.follow(call, connection)
+        return True
+    else:
+        appeal = _register(call, connection)
+    _settle(call, appeal, before)
+    if not appeal.is_spam:
+        missed_calls.follow(call, connection)
+    return not appeal.is_spam
+
+
+def _settle(call: Call, appeal: Appeal, before: _Seen) -> None:
     if call.employee_id is not None and not appeal.is_spam:
         appeals.answered(appeal, call.employee_id, instead_of=before.employee_id)
     call.contact_id, call.deal_id = appeal.contact_id, appeal.deal_id
     call.source_id = appeal.source_id
-    return not appeal.is_spam
 
 
 def _appeal_of(call: Call) -> Appeal | None:
@@ -274,12 +202,38 @@ def _is_no_client(key: str, connection: TelephonyConnection) -> bool:
     return key in connections.ignored_keys(connection) or key in own_numbers.known()
 
 
+def _is_worked_on(call: Call) -> bool:
+    """Whether the client's deal is in work: a call always belongs to it."""
+    contact = contacts.find([phones.parse(call.client_number) or ""])
+    return contact is not None and appeals.open_deal(contact.id) is not None
+
+
+def _keep_without_deal(call: Call, connection: TelephonyConnection) -> None:
+    """The connection makes no deals: the call alone is kept, with its source."""
+    contact = contacts.find([phones.parse(call.client_number) or ""])
+    call.contact_id = contact.id if contact else None
+    call.is_first = contact is None and _is_first_call(call)
+    call.source_id = sources.attribute(_evidence(call, connection)).source_id
+
+
+def _is_first_call(call: Call) -> bool:
+    query = exists().where(Call.client_key == call.client_key, Call.id != call.id)
+    return not db.session.scalar(select(query))
+
+
+def _evidence(call: Call, connection: TelephonyConnection) -> Evidence:
+    return Evidence(
+        called_number=call.line_number,
+        channel=Channel.CALL,
+        department_id=connection.department_id,
+        default_source_id=connection.default_source_id,
+    )
+
+
 def _register(call: Call, connection: TelephonyConnection) -> Appeal:
     phone = phones.parse(call.client_number)
     known = (phone,) if phone else ()
-    call.is_first = not db.session.scalar(
-        select(exists().where(Call.client_key == call.client_key, Call.id != call.id))
-    )
+    call.is_first = _is_first_call(call)
     appeal = appeals.register(
         appeals.Incoming(
             channel=Channel.CALL,
@@ -289,12 +243,7 @@ def _register(call: Call, connection: TelephonyConnection) -> Appeal:
             pipeline_id=connection.pipeline_id,
             department_id=connection.department_id,
             spam_reasons=(BLACK_LISTED,) if appeals.is_black_listed(known) else (),
-            evidence=Evidence(
-                called_number=call.line_number,
-                channel=Channel.CALL,
-                department_id=connection.department_id,
-                default_source_id=connection.default_source_id,
-            ),
+            evidence=_evidence(call, connection),
         )
     )
     call.is_first = call.is_first and not appeal.is_repeat

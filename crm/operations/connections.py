@@ -35,11 +35,14 @@ def build(
 
     Raises UnknownOperator.
     """
-    client = GuardedClient(
-        allow_private_hosts=current_app.config["OUTBOUND_ALLOW_PRIVATE"], total_timeout=seconds
-    )
     kind = registry.get(connection.operator)
-    return kind(connection.id, connection.credentials or {}, client, webhook_token=connection.token)
+    kept = connection.credentials or {}
+    client = GuardedClient(
+        allow_private_hosts=current_app.config["OUTBOUND_ALLOW_PRIVATE"],
+        total_timeout=seconds,
+        certificates=str(kept.get(kind.ca_credential) or ""),
+    )
+    return kind(connection.id, kept, client, webhook_token=connection.token)
 
 
 def find(connection_id: int) -> TelephonyConnection:
@@ -76,7 +79,7 @@ def ignored_keys(connection: TelephonyConnection) -> frozenset[str]:
 
 def recording_delay(connection: TelephonyConnection) -> dt.timedelta:
     """Pause before the first try of a recording, as the operator declares it."""
-    return registry.get(connection.operator).recording_delay
+    return build(connection).recording_delay
 
 
 def note_event(connection_id: int, at: dt.datetime) -> None:

@@ -19,7 +19,7 @@ from crm.models import (
     TelephonyExtension,
     db,
 )
-from crm.operations import appeals, audit, calls, connections, contacts
+from crm.operations import appeals, audit, call_identity, connections, contacts
 from crm.operations.errors import Conflict, Forbidden, NotFound, ValidationErrors
 from crm.operations.transaction import operation
 from crm.security import visibility
@@ -49,7 +49,7 @@ def click_to_call(
     extension = _extension_of(by)
     connection = extension.connection
     order = ClickToCall(
-        extension=extension.key,
+        extension=extension.number or extension.key,
         employee_key=extension.key,
         number=phones.digits(client) or client,
         request_id=f"kv-{secrets.token_hex(12)}",
@@ -113,7 +113,7 @@ def _remember(
     contact: Contact | None,
 ) -> Call:
     """The call before its first event; an event that was quicker has made it already."""
-    pk = placed.provider_call_id or f"{calls.REQUEST_PREFIX}{placed.request_id}"
+    pk = placed.provider_call_id or f"{call_identity.REQUEST_PREFIX}{placed.request_id}"
     query = select(Call).where(
         Call.connection_id == connection.id,
         (Call.provider_call_id == pk) | (Call.crm_request_id == placed.request_id),

@@ -10,7 +10,7 @@ from sqlalchemy import CursorResult, select, update
 from crm.integrations.errors import IntegrationError
 from crm.integrations.telephony.base import MAX_RECORDING_BYTES, RecordingRef
 from crm.integrations.telephony.operator_errors import OperatorError
-from crm.models import Call, RecordingState, StoredFile, db
+from crm.models import Call, RecordingState, StoredFile, TelephonyConnection, db
 from crm.operations import bus, connections, files
 from crm.operations.dialling import click_to_call
 from crm.operations.files import FileTooLarge
@@ -65,6 +65,40 @@ def fetch(call_id: int) -> RecordingState | None:
     except (IntegrationError, FileTooLarge, OSError) as error:
         return _put_off(call_id, error)
     return _keep(call_id, stored)
+
+
+def delete_expired(limit: int = 500) -> int:
+    """Delete recordings that their connection keeps no longer, the oldest first; how many."""
+    kept = select(TelephonyConnection.id, TelephonyConnection.keep_recordings_days).where(
+        TelephonyConnection.keep_recordings_days.is_not(None)
+    )
+    expired = 0
+    for connection_id, days in list(db.session.execute(kept)):
+        query = (
+            select(Call.id)
+            .where(
+                Call.connection_id == connection_id,
+                Call.recording_state == RecordingState.STORED,
+                Call.started_at < utc_now() - dt.timedelta(days=days),
+            )
+            .order_by(Call.started_at)
+            .limit(limit - expired)
+        )
+        for call_id in list(db.session.scalars(query)):
+            _expire(call_id)
+            expired += 1
+    return expired
+
+
+@operation
+def _expire(call_id: int) -> None:
+    call = _locked(call_id)
+    stored = db.session.get(StoredFile, call.recording_file_id) if call.recording_file_id else None
+    call.recording_file_id = None
+    call.recording_state = RecordingState.EXPIRED
+    db.session.flush()
+    if stored is not None:
+        files.delete_file(stored)
 
 
 @operation

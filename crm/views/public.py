@@ -75,6 +75,7 @@ class TelephonyHooks(CrmView):
             knock,
             translator.delivery_key(knock),
             translator.mask(knock),
+            translator.notes(knock),
         )
         return _answer(translator.reply(knock, _caller(translator, knock)))
 
