@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,10 +28,12 @@ from crm.integrations.telephony.base import (
     TelephonyOperator,
     WebhookRejected,
 )
+from tests.call_fold import fold
 from tests.integrations.fake_http import NoNetwork
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 TOKEN = "webhook-token-of-the-test-0123456789"
+CALLS: tuple[dict[str, Any], ...] = ({}, {"answered": False}, {"direction": Direction.OUT})
 GARBAGE = (
     b"",
     b"\x00",
@@ -129,6 +132,15 @@ class OperatorConformance:
         events = self.events(direction=Direction.OUT)
         assert {event.direction for event in events} - {None} == {Direction.OUT}
         assert {event.client_number for event in events} - {None} == {"79031234567"}
+
+    @pytest.mark.parametrize("changed", CALLS, ids=["answered", "missed", "outgoing"])
+    def test_every_order_of_its_events_gives_the_same_call(self, changed: dict[str, Any]) -> None:
+        events = self.events(**changed)
+        expected = fold(events)
+        state = "missed" if changed.get("answered") is False else "ended"
+        assert expected["state"] == state
+        for order in itertools.islice(itertools.permutations(events), 5040):
+            assert fold([*order, order[0]]) == expected
 
     def test_events_carry_the_connection_aware_times_and_ids(self) -> None:
         for event in self.events():
