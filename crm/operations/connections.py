@@ -112,6 +112,8 @@ def rotate_token(connection_id: int, by: Principal | None) -> str:
     """A new secret address; the old one stops within seconds."""
     connection = find(connection_id)
     connection.token = new_token()
+    # The operator must be told the new address.
+    connection.subscribed_until = None
     audit.record("rotate_token", connection, by)
     return connection.token
 
