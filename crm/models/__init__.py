@@ -44,6 +44,7 @@ from crm.models.telephony import (
     SeenCallEvent,
     TelephonyConnection,
     TelephonyExtension,
+    TelephonyLine,
 )
 from crm.models.timeline import Comment, EventKind, TimelineEvent
 
@@ -57,6 +58,6 @@ __all__ = [
     "PhotoState", "Pipeline", "PriceChange", "RecordingState", "RequiredField", "RoleGrant",
     "RoleScope", "RunState", "SavedView", "Scope", "SearchToken", "SeenCallEvent", "Source",
     "SourceGroup", "Stage", "StageHistory", "StageStatus", "StageType", "StoredFile", "Tag",
-    "Task", "TaskKind", "TelephonyConnection", "TelephonyExtension", "TimelineEvent", "UserGrant",
-    "db",
+    "Task", "TaskKind", "TelephonyConnection", "TelephonyExtension", "TelephonyLine",
+    "TimelineEvent", "UserGrant", "db",
 ]  # fmt: skip

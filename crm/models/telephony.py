@@ -106,6 +106,9 @@ class TelephonyConnection(Timestamps, Model):
     extensions: Mapped[list[TelephonyExtension]] = relationship(
         back_populates="connection", cascade="all, delete-orphan"
     )
+    lines: Mapped[list[TelephonyLine]] = relationship(
+        back_populates="connection", cascade="all, delete-orphan"
+    )
 
     def __repr__(self) -> str:
         return self.name
@@ -132,6 +135,28 @@ class TelephonyExtension(Model):
 
     def __repr__(self) -> str:
         return self.key
+
+
+class TelephonyLine(Timestamps, Model):
+    """A number of the agency that clients dial, and the source that it advertises."""
+
+    __tablename__ = "telephony_line"
+    __table_args__ = (UniqueConstraint("connection_id", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    connection_id: Mapped[int] = mapped_column(
+        ForeignKey("telephony_connection.id", ondelete="CASCADE")
+    )
+    number: Mapped[str] = mapped_column(String(32))
+    key: Mapped[str] = mapped_column(String(32), index=True)
+    title: Mapped[str | None] = mapped_column(String(120))
+    source_id: Mapped[int | None] = mapped_column(ForeignKey("source.id"), index=True)
+
+    connection: Mapped[TelephonyConnection] = relationship(back_populates="lines")
+    source: Mapped[Source | None] = relationship()
+
+    def __repr__(self) -> str:
+        return self.number
 
 
 class HistoryRun(Model):

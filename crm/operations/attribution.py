@@ -50,6 +50,8 @@ class SourceRule:
     id: int
     name: str
     phone_key: str | None = None
+    # Match keys of further lines that advertise the source.
+    line_keys: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     utm: Marks = NO_MARKS
     channels: tuple[str, ...] = ()
@@ -156,8 +158,9 @@ class RuleIndex:
         self._active[rule.id] = rule
         if rule.is_system:
             return
-        if rule.phone_key:
-            self._phones.setdefault(rule.phone_key, rule)
+        for key in (rule.phone_key, *rule.line_keys):
+            if key:
+                self._phones.setdefault(key, rule)
         sites = frozenset(filter(None, map(_listed_site, rule.domains)))
         for site in sites:
             self._sites.setdefault(site, rule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import secrets
+from collections.abc import Mapping
 
 from flask import current_app
 from flask_babel import gettext as _
@@ -35,14 +36,23 @@ def build(
 
     Raises UnknownOperator.
     """
+    return assemble(connection, connection.credentials or {}, seconds=seconds)
+
+
+def assemble(
+    connection: TelephonyConnection,
+    credentials: Mapping[str, str],
+    *,
+    seconds: float = _COMMAND_SECONDS,
+) -> TelephonyOperator:
+    """The operator's object with other credentials than the stored ones."""
     kind = registry.get(connection.operator)
-    kept = connection.credentials or {}
     client = GuardedClient(
         allow_private_hosts=current_app.config["OUTBOUND_ALLOW_PRIVATE"],
         total_timeout=seconds,
-        certificates=str(kept.get(kind.ca_credential) or ""),
+        certificates=str(credentials.get(kind.ca_credential) or ""),
     )
-    return kind(connection.id, kept, client, webhook_token=connection.token)
+    return kind(connection.id, credentials, client, webhook_token=connection.token)
 
 
 def find(connection_id: int) -> TelephonyConnection:
@@ -53,12 +63,14 @@ def find(connection_id: int) -> TelephonyConnection:
     return connection
 
 
-def by_token(operator: str, token: str) -> TelephonyConnection | None:
-    """The active connection with this secret address (1 query)."""
+def by_token(token: str) -> TelephonyConnection | None:
+    """The active connection with this secret address (1 query).
+
+    The operator in the address only tells people whose it is: it may be changed in the settings
+    while the address stands in the operator's cabinet.
+    """
     query = select(TelephonyConnection).where(
-        TelephonyConnection.token == token,
-        TelephonyConnection.operator == operator,
-        TelephonyConnection.active,
+        TelephonyConnection.token == token, TelephonyConnection.active
     )
     found: TelephonyConnection | None = db.session.scalars(query).one_or_none()
     return found

@@ -37,9 +37,9 @@ class IntakeDoor:
     own_numbers: frozenset[str]
 
 
-def telephony(operator: str, token: str) -> TelephonyOperator | None:
+def telephony(token: str) -> TelephonyOperator | None:
     """The operator behind a secret address, None for a wrong or closed one."""
-    return _remembered(f"telephony:{operator}:{token}", lambda: _telephony(operator, token))
+    return _remembered(f"telephony:{token}", lambda: _telephony(token))
 
 
 def intake(key: str) -> IntakeDoor | None:
@@ -74,8 +74,8 @@ def settings_of(point: IntakePoint) -> IntakeSettings:
     )
 
 
-def _telephony(operator: str, token: str) -> TelephonyOperator | None:
-    connection = connections.by_token(operator, token)
+def _telephony(token: str) -> TelephonyOperator | None:
+    connection = connections.by_token(token)
     return connections.build(connection) if connection else None
 
 

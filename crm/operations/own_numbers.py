@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from crm.models import Company, Employee, Office, Source, db
+from crm.models import Company, Employee, Office, Source, TelephonyLine, db
 from crm.values import phones
 
 
 def known() -> frozenset[str]:
-    """Match keys of the company's, offices', advertising and employees' numbers (4 queries)."""
+    """Match keys of the numbers of company, offices, lines, sources and people (5 queries)."""
     typed = [
         *db.session.scalars(select(Company.phone).where(Company.phone.is_not(None))),
         *db.session.scalars(select(Office.phone).where(Office.phone.is_not(None))),
         *db.session.scalars(
             select(Employee.phone).where(Employee.phone.is_not(None), Employee.active)
         ),
+        *db.session.scalars(select(TelephonyLine.key)),
         *db.session.scalars(
             select(Source.phone_key).where(Source.phone_key.is_not(None), Source.active)
         ),

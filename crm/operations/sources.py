@@ -19,6 +19,7 @@ from crm.models import (
     Model,
     Source,
     TelephonyConnection,
+    TelephonyLine,
     db,
 )
 from crm.operations import checks, records
@@ -36,6 +37,7 @@ _USES = (
     (IntakePoint, IntakePoint.source_id),
     (IntakePoint, IntakePoint.default_source_id),
     (TelephonyConnection, TelephonyConnection.default_source_id),
+    (TelephonyLine, TelephonyLine.source_id),
 )
 
 
@@ -47,6 +49,8 @@ class _Stamp:
     count: int
     newest_id: int
     changed_at: dt.datetime | None
+    lines: int
+    line_changed_at: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +88,39 @@ def attribute(evidence: Evidence) -> Verdict:
 
 
 def _stamp() -> _Stamp:
-    query = select(func.count(Source.id), func.max(Source.id), func.max(Source.updated_at))
-    count, newest, changed = db.session.execute(query).one()
-    return _Stamp(str(db.session.get_bind().engine.url), count, newest or 0, changed)
+    query = select(
+        func.count(Source.id),
+        func.max(Source.id),
+        func.max(Source.updated_at),
+        select(func.count(TelephonyLine.id)).scalar_subquery(),
+        select(func.max(TelephonyLine.updated_at)).scalar_subquery(),
+    )
+    count, newest, changed, lines, line_changed = db.session.execute(query).one()
+    url = str(db.session.get_bind().engine.url)
+    return _Stamp(url, count, newest or 0, changed, lines, line_changed)
 
 
 def _load() -> SourceRules:
     sources = list(db.session.scalars(select(Source)))
+    lines: dict[int, tuple[str, ...]] = {}
+    bound = select(TelephonyLine.source_id, TelephonyLine.key)
+    for source_id, key in db.session.execute(bound.where(TelephonyLine.source_id.is_not(None))):
+        lines[source_id] = (*lines.get(source_id, ()), key)
     undefined = next((source.id for source in sources if source.is_system), None)
     if undefined is None:
         raise RuntimeError("the system source is missing: run `crm init`")
-    index = RuleIndex([rule_of(source) for source in sources])
+    index = RuleIndex([rule_of(source, lines.get(source.id, ())) for source in sources])
     return SourceRules(index, undefined, {s.id: s.department_id for s in sources})
 
 
-def rule_of(source: Source) -> SourceRule:
-    """A source as the choosing core sees it."""
+def rule_of(source: Source, line_keys: tuple[str, ...] = ()) -> SourceRule:
+    """A source as the choosing core sees it; ``line_keys``: lines bound to it in telephony."""
     source_mark, medium, campaign, content = (getattr(source, name) or "" for name in _MARKS)
     return SourceRule(
         id=source.id,
         name=source.name,
         phone_key=source.phone_key,
+        line_keys=line_keys,
         domains=tuple(split_domains(source.domains)),
         utm=(source_mark, medium, campaign, content),
         channels=(source.channel,) if source.channel else (),
@@ -147,7 +163,8 @@ def _phone(source: Source) -> list[FieldError]:
     source.phone_key = None if errors else phones.match_key(source.phone) or None
     if not source.phone_key or not source.active:
         return errors
-    other = _other(source, Source.phone_key == source.phone_key)
+    bound = select(TelephonyLine.source_id).where(TelephonyLine.key == source.phone_key)
+    other = _other(source, or_(Source.phone_key == source.phone_key, Source.id.in_(bound)))
     if other:
         errors.append(
             FieldError("phone", _("Этот номер уже у источника «%(name)s».", name=other.name))

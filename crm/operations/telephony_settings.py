@@ -7,21 +7,18 @@ from collections.abc import Mapping
 from flask_babel import gettext as _
 from sqlalchemy import select
 
-from crm.integrations.telephony import registry
-from crm.integrations.telephony.base import Extension, TelephonyOperator
+from crm.integrations.telephony.base import CredentialField, Extension
 from crm.models import Employee, TelephonyConnection, TelephonyExtension, db
-from crm.operations import audit
+from crm.operations import audit, connections
 from crm.operations.connections import find
 from crm.operations.errors import FieldError, NotFound, ValidationErrors
+from crm.operations.extension_guess import Guess
 from crm.operations.transaction import operation
 from crm.security.principal import Principal
 
 _MAX_SECRET = 4000
-
-
-def operator_class(connection: TelephonyConnection) -> type[TelephonyOperator]:
-    """What the connection's operator declares. Raises UnknownOperator."""
-    return registry.get(connection.operator)
+# Certificates and templates.
+_MAX_TEXT = 100_000
 
 
 def stored(connection: TelephonyConnection, name: str) -> str:
@@ -37,15 +34,13 @@ def set_credentials(connection_id: int, by: Principal | None, typed: Mapping[str
     """
     connection = find(connection_id)
     values = dict(connection.credentials or {})
-    errors = []
-    for item in operator_class(connection).credentials:
+    for item in connections.build(connection).credentials:
         text = (typed.get(item.name) or "").strip()
         if text or not item.secret:
             values[item.name] = text
-        if len(text) > _MAX_SECRET:
-            errors.append(FieldError(f"credential-{item.name}", _("Слишком длинное значение.")))
-        elif item.required and not (values.get(item.name) or item.default):
-            errors.append(FieldError(f"credential-{item.name}", _("Заполните это поле.")))
+    # What is required may depend on what was chosen just now.
+    asked = connections.assemble(connection, values).credentials
+    errors = [error for item in asked if (error := _credential_error(item, values))]
     if errors:
         raise ValidationErrors(errors)
     changed = sorted(k for k, v in values.items() if v != (connection.credentials or {}).get(k))
@@ -53,6 +48,17 @@ def set_credentials(connection_id: int, by: Principal | None, typed: Mapping[str
     connection.last_error = None
     if changed:
         audit.record("credentials", connection, by, after={"changed": changed})
+
+
+def _credential_error(item: CredentialField, values: Mapping[str, str]) -> FieldError | None:
+    value = values.get(item.name) or ""
+    if len(value) > (_MAX_TEXT if item.multiline else _MAX_SECRET):
+        return FieldError(f"credential-{item.name}", _("Слишком длинное значение."))
+    if item.required and not (value or item.default):
+        return FieldError(f"credential-{item.name}", _("Заполните это поле."))
+    if item.choices and value and value not in dict(item.choices):
+        return FieldError(f"credential-{item.name}", _("Выберите значение из списка."))
+    return None
 
 
 @operation
@@ -94,30 +100,24 @@ def delete_extension(connection_id: int, key: str, by: Principal | None) -> None
 
 @operation
 def merge_extensions(connection_id: int, by: Principal | None, found: list[Extension]) -> int:
-    """Take over the operator's list; a number of nobody goes to the employee with its mail.
+    """Take over the operator's list; numbers of nobody go to whom they seem to belong to.
 
     Returns how many numbers are new. Those that people mapped stay as they are.
     """
     connection = find(connection_id)
     known = {row.key: row for row in connection.extensions}
     before = {key: row.employee_id for key, row in known.items()}
-    by_mail = _employees_by_mail(found)
+    guess = Guess(connection_id)
     for item in found:
-        row = _extension(connection, known, item.employee_key or item.number)
-        row.title = (f"{item.number} {item.name}".strip() or None) and f"{item.number} {item.name}"[
-            :120
-        ]
+        key = (item.employee_key or item.number)[:64]
+        row = _extension(connection, known, key)
+        row.number = item.number[:32] if item.number and item.number != key else None
+        row.title = " ".join(filter(None, (item.number, item.name)))[:120] or None
         if row.employee_id is None:
-            row.employee_id = by_mail.get((item.email or "").strip().lower())
+            row.employee_id = guess.owner(item)
     after = {key: row.employee_id for key, row in known.items()}
     _record(connection, by, before, after)
     return len(after) - len(before)
-
-
-def _employees_by_mail(found: list[Extension]) -> dict[str, int]:
-    mails = {item.email.strip().lower() for item in found if item.email}
-    query = select(Employee.email, Employee.id).where(Employee.active, Employee.email.in_(mails))
-    return dict(list(db.session.execute(query)))
 
 
 def _extension(

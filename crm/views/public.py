@@ -48,19 +48,19 @@ class TelephonyHooks(CrmView):
     @expose("/<string:operator>/<string:token>/", methods=["GET", "POST"])
     @expose("/<string:operator>/<string:token>/<path:tail>", methods=["GET", "POST"])
     @public
-    def receive(self, operator: str, token: str, tail: str = "") -> Response:
+    def receive(self, operator: str, token: str, tail: str = "") -> Response:  # noqa: ARG002
         """Verify, store, answer; 403 for anybody else, 413 over 256 KB, 503 to be asked again."""
         try:
             knock = _knock(tail, token)
         except RequestEntityTooLarge:
             return Response(status=413)
         try:
-            return self._receive(operator, token, knock)
+            return self._receive(token, knock)
         except SQLAlchemyError as error:
             return _own_failure(error, Reply(503, headers={"Retry-After": "30"}))
 
-    def _receive(self, operator: str, token: str, knock: InboundRequest) -> Response:
-        translator = doors.telephony(operator, token)
+    def _receive(self, token: str, knock: InboundRequest) -> Response:
+        translator = doors.telephony(token)
         if translator is None:
             return Response(status=403)
         try:

@@ -45,6 +45,24 @@ def upgrade() -> None:
     with op.batch_alter_table('call_alias', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_call_alias_call_id'), ['call_id'], unique=False)
 
+    op.create_table('telephony_line',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('connection_id', sa.Integer(), nullable=False),
+    sa.Column('number', sa.String(length=32), nullable=False),
+    sa.Column('key', sa.String(length=32), nullable=False),
+    sa.Column('title', sa.String(length=120), nullable=True),
+    sa.Column('source_id', sa.Integer(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['connection_id'], ['telephony_connection.id'], name=op.f('fk_telephony_line_connection_id_telephony_connection'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['source_id'], ['source.id'], name=op.f('fk_telephony_line_source_id_source')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_telephony_line')),
+    sa.UniqueConstraint('connection_id', 'key', name=op.f('uq_telephony_line_connection_id'))
+    )
+    with op.batch_alter_table('telephony_line', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_telephony_line_key'), ['key'], unique=False)
+        batch_op.create_index(batch_op.f('ix_telephony_line_source_id'), ['source_id'], unique=False)
+
     with op.batch_alter_table('call', schema=None) as batch_op:
         batch_op.add_column(sa.Column('transferred', sa.Boolean(), server_default=sa.false(), nullable=False))
         batch_op.add_column(sa.Column('history_run_id', sa.Integer(), nullable=True))
@@ -108,6 +126,7 @@ def downgrade() -> None:
         batch_op.drop_column('history_run_id')
         batch_op.drop_column('transferred')
 
+    op.drop_table('telephony_line')
     with op.batch_alter_table('call_alias', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_call_alias_call_id'))
 

@@ -107,6 +107,8 @@ class TelephonyOperator(ABC):
     request_window: ClassVar[timedelta] = timedelta(minutes=2)
     # Pause between the end of a call (or the notice) and the first try of its recording.
     recording_delay: timedelta = timedelta(seconds=60)
+    # False: a protocol behind the brands, not an operator to choose by itself.
+    is_offered: ClassVar[bool] = True
     # No event tells the end of a whole unanswered call: it is over when all telephones are silent.
     ends_by_legs: ClassVar[bool] = False
     # Credential that holds certificates (PEM) to trust besides the usual ones.

@@ -6,6 +6,7 @@ The only public trace is the SMS gateway of the same name, which is no telephony
 from __future__ import annotations
 
 from crm.integrations.telephony.brands import (
+    DETECT,
     GENERAL,
     ITOOLABS,
     MANGO,
@@ -32,4 +33,4 @@ class BmiTelecom(Brand):
     @classmethod
     def offers(cls) -> tuple[Offer, ...]:
         """The general protocol unless the operator names another."""
-        return (GENERAL, ITOOLABS, MANGO)
+        return (GENERAL, ITOOLABS, MANGO, DETECT)

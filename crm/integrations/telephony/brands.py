@@ -90,6 +90,12 @@ MANGO = Offer(
     ),
     asked=frozenset({"api_base"}),
 )
+DETECT = Offer(
+    name="detect",
+    operator="detect",
+    title="Ещё не знаю",
+    hint="записать первые запросы и узнать протокол по ним",
+)
 QUESTIONS = SetupText(
     "Что спросить у оператора",
     """\
@@ -216,6 +222,10 @@ class Brand(TelephonyOperator):
     def mask(self, request: InboundRequest) -> str:
         """As the chosen protocol does."""
         return self.driver.mask(request)
+
+    def notes(self, request: InboundRequest) -> Mapping[str, Any]:
+        """As the chosen protocol does."""
+        return self.driver.notes(request)
 
     def simulate(self, scenario: CallScenario) -> list[SimulatedRequest]:
         """As the chosen protocol does."""

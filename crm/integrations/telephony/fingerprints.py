@@ -102,6 +102,32 @@ def sketch(request: InboundRequest) -> Sketch:
     )
 
 
+def as_json(sketched: Sketch) -> dict[str, Any]:
+    """The sketch as JSON values."""
+    return {
+        "method": sketched.method,
+        "path_tail": sketched.path_tail,
+        "content_type": sketched.content_type,
+        "kind": sketched.kind,
+        "headers": sorted(sketched.headers),
+        "fields": sorted(sketched.fields),
+        "words": dict(sketched.words),
+    }
+
+
+def from_json(value: Mapping[str, Any]) -> Sketch:
+    """The sketch that `as_json` has written."""
+    return Sketch(
+        method=str(value.get("method", "")),
+        path_tail=str(value.get("path_tail", "")),
+        content_type=str(value.get("content_type", "")),
+        kind=str(value.get("kind", "")),
+        headers=frozenset(value.get("headers", ())),
+        fields=frozenset(value.get("fields", ())),
+        words=dict(value.get("words", {})),
+    )
+
+
 def recognise(request: Sketch) -> Guess:
     """The family one request looks like."""
     guesses = [guess for family in _FAMILIES if (guess := family.guess(request)) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crm.integrations.telephony.brands import (
+    DETECT,
     GENERAL,
     ITOOLABS,
     MANGO,
@@ -37,4 +38,4 @@ class Mgts(Brand):
     @classmethod
     def offers(cls) -> tuple[Offer, ...]:
         """Families that Russian operators resell, and the general protocol."""
-        return (ITOOLABS, MANGO, GENERAL)
+        return (ITOOLABS, MANGO, GENERAL, DETECT)

@@ -27,8 +27,9 @@ def get(slug: str) -> type[TelephonyOperator]:
 
 
 def all_operators() -> list[type[TelephonyOperator]]:
-    """Every operator, in the order of titles."""
-    return sorted(_by_slug().values(), key=lambda operator: operator.title.casefold())
+    """Every operator to choose from, in the order of titles."""
+    offered = (operator for operator in _by_slug().values() if operator.is_offered)
+    return sorted(offered, key=lambda operator: operator.title.casefold())
 
 
 @cache
