@@ -27,6 +27,7 @@ from urllib3.poolmanager import PoolManager
 
 from crm.integrations.addresses import forbidden_reason
 from crm.integrations.errors import IntegrationError
+from crm.integrations.http_words import reason
 from crm.integrations.tls import trusting
 
 log = logging.getLogger(__name__)
@@ -291,7 +292,7 @@ class HttpResponse:
         except (HTTPError, OSError, ValueError) as error:
             if self._deadline.passed:
                 raise _out_of_time(self._host) from None
-            raise FetchFailed(f"Ответ {self._host} оборвался ({type(error).__name__})") from None
+            raise FetchFailed(f"{self._host}: {reason(error)}") from None
         if self._deadline.passed:
             raise _out_of_time(self._host)
         return piece
@@ -441,7 +442,7 @@ class _Call:
             # The library's own messages carry the whole address, so only the kind is kept.
             if self.deadline.passed:
                 raise _out_of_time(host) from None
-            raise FetchFailed(f"{host} не отвечает ({type(error).__name__})") from None
+            raise FetchFailed(f"{host}: {reason(error)}") from None
 
     def _check_url(self, url: str) -> str:
         try:

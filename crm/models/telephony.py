@@ -91,6 +91,8 @@ class TelephonyConnection(Timestamps, Model):
     # Minutes of working time within which a missed call is to be called back.
     callback_minutes: Mapped[int] = mapped_column(Integer, default=15, server_default="15")
     callback_task: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    # Whether the operator is asked for its list of calls (see ``operations.call_history``).
+    syncs_history: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
     # Days that recordings are kept; empty: for ever.
     keep_recordings_days: Mapped[int | None] = mapped_column(Integer)
     last_event_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)

@@ -101,7 +101,9 @@ def order_due(span: dt.timedelta = OVERLAP) -> int:
     """Order a look back over ``span`` (longer after a pause) for every connection; how many."""
     ordered = 0
     for connection in db.session.scalars(
-        select(TelephonyConnection).where(TelephonyConnection.active)
+        select(TelephonyConnection).where(
+            TelephonyConnection.active, TelephonyConnection.syncs_history
+        )
     ):
         if not can_sync(connection):
             continue

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import secrets
 from collections.abc import Mapping
+from itertools import count
 
 from flask import current_app
 from flask_babel import gettext as _
@@ -14,7 +15,7 @@ from sqlalchemy import exists, or_, select, update
 from crm.integrations.http import GuardedClient
 from crm.integrations.telephony import registry
 from crm.integrations.telephony.base import CheckResult, TelephonyOperator
-from crm.models import Call, Model, TelephonyConnection, db
+from crm.models import AssignRule, Call, Model, TelephonyConnection, db
 from crm.operations import audit, checks, records
 from crm.operations.errors import FieldError, NotFound
 from crm.operations.transaction import operation
@@ -27,6 +28,8 @@ _COMMAND_SECONDS = 10.0
 # The health line of the settings page needs no finer time.
 _LAST_EVENT_STEP = dt.timedelta(seconds=30)
 _ERROR_LENGTH = 500
+_LONGEST_CALLBACK = 7 * 24 * 60
+_LONGEST_KEEPING = 3650
 
 
 def build(
@@ -142,6 +145,13 @@ def check(connection_id: int) -> CheckResult:
     return result
 
 
+def free_name(title: str) -> str:
+    """A name for another connection at the same operator; "" for no title."""
+    taken = set(db.session.scalars(select(TelephonyConnection.name)))
+    names = (title if number == 1 else f"{title} {number}" for number in count(1))
+    return next(name for name in names if name not in taken) if title else ""
+
+
 # --- what may be saved ------------------------------------------------------------------------
 
 
@@ -152,7 +162,8 @@ def check_connection(record: Model, _by: Principal | None) -> list[FieldError]:
     record.token = record.token or new_token()
     checks.clean(record, "name")
     errors = checks.required(record, name=_("Укажите название."))
-    return errors + checks.unique_name(record) + _operator(record) + _ignored(record)
+    errors += checks.unique_name(record) + _operator(record) + _ignored(record)
+    return errors + _assignment(record) + _times(record)
 
 
 def _operator(connection: TelephonyConnection) -> list[FieldError]:
@@ -173,6 +184,33 @@ def _ignored(connection: TelephonyConnection) -> list[FieldError]:
         return []
     listed = ", ".join(wrong)
     return [FieldError("ignored_numbers", _("Это не номера: %(numbers)s", numbers=listed))]
+
+
+def _assignment(connection: TelephonyConnection) -> list[FieldError]:
+    if connection.assign_rule not in (None, *AssignRule):
+        return [FieldError("assign_rule", _("Выберите значение из списка."))]
+    person = connection.assign_to
+    if connection.assign_rule != AssignRule.PERSON:
+        return []
+    if person is None or not person.active:
+        return [FieldError("assign_to", _("Выберите работающего сотрудника."))]
+    return []
+
+
+def _times(connection: TelephonyConnection) -> list[FieldError]:
+    errors = []
+    if (connection.work_start is None) != (connection.work_end is None):
+        text = _("Укажите и начало, и конец — или оставьте оба пустыми.")
+        errors.append(FieldError("work_end", text))
+    connection.work_days = connection.work_days or None
+    # A new record has its defaults only once it is stored.
+    minutes: int | None = connection.callback_minutes
+    if minutes is not None and not 1 <= minutes <= _LONGEST_CALLBACK:
+        errors.append(FieldError("callback_minutes", _("От 1 минуты до недели (10 080).")))
+    days = connection.keep_recordings_days
+    if days is not None and not 1 <= days <= _LONGEST_KEEPING:
+        errors.append(FieldError("keep_recordings_days", _("От 1 дня до 10 лет (3 650).")))
+    return errors
 
 
 def _split(text: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from sqlalchemy import func, select
@@ -55,4 +56,4 @@ def _single(pairs: Iterable[tuple[str | None, int | None]]) -> dict[str, int]:
 
 
 def _name(text: str) -> str:
-    return " ".join(text.casefold().replace("ё", "е").split())
+    return " ".join(re.findall(r"\w+", text.casefold().replace("ё", "е")))

@@ -30,6 +30,7 @@ _LEAD: dict[str, Iterable[str]] = {view: (*names, "can_export") for view, names 
 ROLE_PERMISSIONS: dict[str, dict[str, Iterable[str]]] = {
     "Директор": {
         **_LEAD,
+        "CallStats": ("can_list",),
         "Feeds": _FULL,
         "Imports": _FULL,
         "Employees": _READ,
@@ -43,10 +44,11 @@ ROLE_PERMISSIONS: dict[str, dict[str, Iterable[str]]] = {
         "SourceGroups": _READ,
         "Tags": _READ,
     },
-    "Руководитель": {**_LEAD, "Employees": _READ},
+    "Руководитель": {**_LEAD, "CallStats": ("can_list",), "Employees": _READ},
     "Старший менеджер": _DAILY,
     "Менеджер": _DAILY,
     "Маркетолог": {
+        "CallStats": ("can_list",),
         "Listings": (*_WORK, "can_export"),
         "Feeds": _FULL,
         "Imports": _FULL,
@@ -62,6 +64,7 @@ ROLE_PERMISSIONS: dict[str, dict[str, Iterable[str]]] = {
         "Deals": _READ,
         "Appeals": _READ,
         "Calls": _READ,
+        "CallStats": ("can_list",),
         "Contacts": _READ,
         "Listings": _READ,
         "Search": ("can_list",),

@@ -394,7 +394,7 @@ def test_a_closed_port_and_an_unknown_name_fail_transiently(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(FetchFailed, match="не отвечает"):
+    with pytest.raises(FetchFailed, match="соединиться не удалось"):
         client.request("GET", f"http://127.0.0.1:{port}/")
 
     def unknown(*args: Any, **more: Any) -> None:

@@ -152,7 +152,7 @@ def test_an_office_is_made_changed_and_deleted(sign_in: Any) -> None:
             {"name": "С", "channel": "site_form", "honeypot": "web", "aliases": "тел"},
             "нужно «поле сайта = поле заявки»",
         ),
-        ("/settings/telephony/add", {"name": "", "operator": "mango"}, "kv-field-bad"),
+        ("/settings/telephony/add", {"name": "", "operator": "nobody"}, "kv-field-bad"),
     ],
 )
 def test_complaints_stand_beside_the_fields(
@@ -312,7 +312,8 @@ def test_secrets_are_kept_and_never_sent_back(sign_in: Any, connection: Any) -> 
 def test_the_address_is_replaced(sign_in: Any, connection: Any) -> None:
     old = connection.token
     admin = sign_in("admin")
-    assert f"/telephony/mango/{old}" in admin.get(f"/settings/telephony/edit/{connection.id}").text
+    page = admin.get(f"/settings/telephony/edit/{connection.id}?step=address").text
+    assert f"/telephony/mango/{old}" in page
     admin.post(f"/settings/telephony/{connection.id}/rotate")
     db.session.refresh(connection)
     assert connection.token != old

@@ -19,6 +19,7 @@ from crm.views.settings.pipelines import PipelineView
 from crm.views.settings.roles import RoleView
 from crm.views.settings.sources import SourceView
 from crm.views.settings.telephony import TelephonyView
+from crm.views.settings.telephony_forms import TelephonyFormsView
 
 VIEWS: tuple[type, ...] = (
     SettingsView,
@@ -34,6 +35,7 @@ VIEWS: tuple[type, ...] = (
     SourceGroupView,
     TagView,
     TelephonyView,
+    TelephonyFormsView,
     IntakePointView,
     AuditView,
 )

@@ -65,6 +65,9 @@ ACTIONS: dict[str, LazyString] = {
     "rotate_secret": _l("замена секрета"),
     "remove_secret": _l("удаление секрета"),
     "rotate_token": _l("замена адреса"),
+    "lines": _l("линии и источники"),
+    "history": _l("сверка звонков"),
+    "trial_call": _l("пробный звонок"),
     "credentials": _l("данные доступа"),
 }
 

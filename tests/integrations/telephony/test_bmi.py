@@ -144,7 +144,12 @@ class TestChoice:
     def test_the_form_has_the_selector_and_every_protocols_fields(self) -> None:
         selector, *fields = BmiTelecom.credentials
         assert (selector.name, selector.default, selector.secret) == ("protocol", "generic", False)
-        assert [value for value, _ in selector.choices] == ["generic", "itoolabs", "mango", "detect"]
+        assert [value for value, _ in selector.choices] == [
+            "generic",
+            "itoolabs",
+            "mango",
+            "detect",
+        ]
         names = [field.name for field in fields]
         assert len(set(names)) == len(names)
         # Two protocols have a key of the API, and one a protocol of its own.

@@ -90,7 +90,12 @@ class TestMgtsConformanceOverTheGeneralProtocol(OperatorConformance):
 class TestMgts:
     def test_it_offers_what_is_described_and_says_that_nothing_is_confirmed(self) -> None:
         selector = Mgts.credentials[0]
-        assert [value for value, _ in selector.choices] == ["itoolabs", "mango", "generic", "detect"]
+        assert [value for value, _ in selector.choices] == [
+            "itoolabs",
+            "mango",
+            "generic",
+            "detect",
+        ]
         assert selector.default == "itoolabs"
         cautions = " ".join(Mgts.cautions)
         for words in ("ни один протокол не подтверждён", "не подтверждал", "протокола МТС"):
