@@ -29,6 +29,7 @@ from crm.integrations.telephony.base import TelephonyOperator
 from crm.integrations.telephony.simulation import CallScenario
 from crm.models import Employee, IntakePoint, Source, TelephonyConnection, TelephonyExtension, db
 from crm.operations import connections, doors
+from crm.operations.demo import operators
 from crm.values import phones
 from crm.values.clock import utc_now
 
@@ -238,6 +239,7 @@ def _connection(operator: str) -> TelephonyConnection:
     found: TelephonyConnection | None = db.session.scalars(
         query.order_by(TelephonyConnection.id).limit(1)
     ).first()
+    found = found or operators.connect(operator)
     if found is None:
         raise click.ClickException(
             f"Нет включённого подключения «{operator}». Добавьте его в настройках телефонии "

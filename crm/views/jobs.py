@@ -23,17 +23,23 @@ QUEUES: dict[str, LazyString] = {
     "calls": _l("Звонки и заявки"),
     "default": _l("Записи, фото, прочее"),
     "feeds": _l("Фиды и импорт"),
+    "sync": _l("Сверка звонков"),
 }
 # Name in the schedule → what it does, and how often in words.
 SLOTS: dict[str, tuple[LazyString, LazyString]] = {
     "sweep": (_l("Дообработка входящих"), _l("каждые 20 секунд")),
     "recordings": (_l("Загрузка записей звонков"), _l("каждую минуту")),
     "photos": (_l("Загрузка фотографий"), _l("каждую минуту")),
+    "endings": (_l("Завершение забытых звонков"), _l("каждые 20 секунд")),
+    "histories": (_l("Сверка звонков с операторами"), _l("каждые 10 минут")),
+    "nightly": (_l("Ночная сверка звонков за 3 дня"), _l("каждую ночь")),
+    "subscriptions": (_l("Продление подписок на события"), _l("каждые 5 минут")),
+    "retention": (_l("Удаление старых записей разговоров"), _l("каждый час")),
     "feeds": (_l("Сборка фидов"), _l("каждые 10 минут")),
     "purge": (_l("Уборка старых событий и входов"), _l("каждый час")),
 }
 # Older than this a waiting job means that something is stuck.
-OLD_SECONDS = {"calls": 30, "default": 600, "feeds": 3600}
+OLD_SECONDS = {"calls": 30, "default": 600, "feeds": 3600, "sync": 3600}
 
 
 class JobsView(CrmView):

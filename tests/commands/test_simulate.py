@@ -14,6 +14,7 @@ from sqlalchemy import select
 from werkzeug.serving import make_server
 
 from crm.commands.simulate import simulate
+from crm.integrations.telephony import registry
 from crm.models import (
     Appeal,
     Call,
@@ -26,7 +27,9 @@ from crm.models import (
     TelephonyConnection,
     db,
 )
+from crm.models.demo import DemoManifest
 from crm.operations import inbox, rates
+from crm.operations.demo.settings import TELEPHONY_TOKEN
 from crm.values import phones
 from tests import inbound
 
@@ -214,3 +217,29 @@ def test_empty_credentials_are_named(committed: Flask, mango: TelephonyConnectio
     result = run(committed, "call")
     assert result.exit_code == 1
     assert "Ключ для создания подписи" in result.output
+
+
+@pytest.mark.parametrize("operator", [kind.slug for kind in registry.all_operators()])
+def test_every_operators_call_can_be_acted_out(
+    committed: Flask, server: str, mango: TelephonyConnection, operator: str
+) -> None:
+    """In the demonstration a connection that is not there yet is made for it."""
+    if operator != "mango":
+        mango.token = TELEPHONY_TOKEN
+        db.session.add(DemoManifest(ranges={}, company_before={}))
+    arguments = ["call", "--operator", operator, "--pause", "0", "--base-url", server]
+    result = run(committed, *arguments, "--from", "8 (912) 345-67-89", "--line", LINE)
+    assert result.exit_code == 0, result.output
+    drain()
+    (call,) = rows(Call)
+    assert (call.state, call.connection.operator) == (CallState.ENDED, operator)
+    assert (call.client_number, call.employee.username) == ("79123456789", "manager")
+    assert call.source.name == "Авито"
+
+
+def test_without_the_demonstration_a_missing_connection_is_told(
+    committed: Flask, server: str
+) -> None:
+    result = run(committed, "call", "--operator", "beeline", "--base-url", server)
+    assert result.exit_code == 1
+    assert "Нет включённого подключения" in result.output

@@ -148,11 +148,27 @@ def _call_row(
         "ended_at": moment + dt.timedelta(seconds=wait + talk),
         "duration_total": wait + talk,
         "talk": talk,
+        **_called_back(world, moment + dt.timedelta(seconds=wait), lost=lost),
         "recording_state": RecordingState.NONE if missed else RecordingState.STORED,
         "recording_file_id": None if missed else file_id,
         "created_at": moment,
         "updated_at": moment,
     }
+
+
+def _called_back(world: World, ended: dt.datetime, *, lost: bool) -> dict[str, Any]:
+    """Most missed calls were called back, and most of those in time; a few still wait."""
+    told: dict[str, Any] = dict.fromkeys(("callback_due_at", "called_back_at", "reached_at"))
+    if not lost:
+        return told
+    told["callback_due_at"] = ended + dt.timedelta(minutes=15)
+    back = ended + dt.timedelta(minutes=world.rnd.choice((2, 4, 7, 9, 12, 14, 26, 55)))
+    if back > world.now or world.rnd.random() < 0.06:
+        return told
+    told["called_back_at"] = back
+    if world.rnd.random() < 0.85:
+        told["reached_at"] = back + dt.timedelta(seconds=20)
+    return told
 
 
 # --- appeals --------------------------------------------------------------------

@@ -26,6 +26,7 @@ from crm.models import (
     TaskKind,
     TelephonyConnection,
     TelephonyExtension,
+    TelephonyLine,
     db,
 )
 from crm.operations.demo.world import Track, World
@@ -183,6 +184,18 @@ def _doors(world: World) -> None:
     )
     world.add(connection)
     world.remember(TelephonyExtension, [row.id for row in connection.extensions])
+    world.add(
+        *(
+            TelephonyLine(
+                connection_id=connection.id,
+                number=source.phone,
+                key=source.phone_key,
+                title=source.name,
+            )
+            for source, _weight in world.sources
+            if source.phone and source.phone_key
+        )
+    )
     point = IntakePoint(
         name="Сайт агентства (демо)",
         key=INTAKE_KEY,
