@@ -2,8 +2,9 @@
 
 Lanes keep a feed build away from a pop-up: *calls* runs its jobs in its own process (a fork
 costs more than the job) and is replaced after some of them; *default* likewise; *feeds* forks
-for each job, so that what a long build has grown to is given back. The lanes share the parent's
-memory. A fallen lane is forked again at once, then after growing pauses.
+for each job, so that what a long build has grown to is given back; *pbx* runs no jobs, it keeps
+the connections to PBXs open. The lanes share the parent's memory. A fallen lane is forked again
+at once, then after growing pauses.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from rq.worker import BaseWorker
 
 from crm.embedded import die_with_parent
 from crm.jobs.cron import Scheduler
+from crm.jobs.pbx import run_pbx
 from crm.operations import bus
 
 log = logging.getLogger(__name__)
@@ -192,6 +194,7 @@ def build_lanes(app: Flask, *, with_cron: bool = False) -> Lanes:
         Lane("feeds", lambda: _serve(url, ("feeds",), Worker)),
         # Operators prepare their lists for minutes: nothing else may wait behind them.
         Lane("sync", lambda: _serve(url, ("sync",), SimpleWorker)),
+        Lane("pbx", run_pbx),
     ]
     if with_cron:
         lanes.append(Lane("cron", run_cron))

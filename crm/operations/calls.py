@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import Executable, exists, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 from crm.integrations.telephony.base import CallEvent, CallKind, Direction, KnownCaller
 from crm.models import (
@@ -30,6 +33,7 @@ from crm.operations import (
     connections,
     contacts,
     locks,
+    memory,
     missed_calls,
     own_numbers,
     rows,
@@ -41,15 +45,24 @@ from crm.operations.transaction import operation
 from crm.values import phones
 from crm.values.clock import utc_now
 
+log = logging.getLogger(__name__)
+
+# Milliseconds that each of the two or three look-ups for a waiting caller may take.
+_LOOK_UP_MS = 150
 BLACK_LISTED = "номер в чёрном списке"
 
 
 @dataclass(slots=True)
 class _Seen:
-    """State of the call before the event, to tell what is new."""
+    """The call before the event, to tell what is new; ``facts`` decide of its deal."""
 
     state: str
     employee_id: int | None
+    facts: tuple[Any, ...]
+
+
+def _seen(call: Call) -> _Seen:
+    return _Seen(call.state or CallState.NEW, call.employee_id, _facts(call))
 
 
 @operation
@@ -63,14 +76,17 @@ def apply(event: CallEvent, connection: TelephonyConnection, run_id: int | None 
     if event.direction is Direction.INTERNAL:
         return "внутренний звонок"
     locks.hold("call", call_identity.lock_keys(event))
-    if not _is_first_time(event):
+    known = call_identity.by_ids(event)
+    if not _is_first_time(event, known):
         return "повтор события"
-    call = call_identity.find_or_new(event, run_id)
+    before = _seen(known[0]) if known else None
+    call = call_identity.find_or_new(event, known, run_id)
     if call is None:
         return "звонок не найден"
-    before = _Seen(call.state or CallState.NEW, call.employee_id)
+    before = before or _seen(call)
     _absorb(call, event, connection)
-    _mark_seen(event, call)
+    if not known:
+        _mark_seen(event, call)
     wanted = _lead_on(call, connection, before)
     if wanted:
         call_alerts.tell(call, event, connection, before.state)
@@ -78,7 +94,23 @@ def apply(event: CallEvent, connection: TelephonyConnection, run_id: int | None 
 
 
 def known_caller(connection_id: int, number: str) -> KnownCaller:
-    """What the operator may tell the employee while the call waits (1-2 queries)."""
+    """What the operator may tell the employee while the call waits.
+
+    The operator lets the caller wait for it: an empty answer in time beats a whole one too late.
+    """
+    try:
+        if db.session.get_bind().dialect.name == "postgresql":
+            db.session.execute(text(f"SET LOCAL statement_timeout = {_LOOK_UP_MS}"))
+        return _known_caller(connection_id, number)
+    except SQLAlchemyError as error:
+        log.warning("a caller was not looked up: %s", type(error).__name__)
+        return KnownCaller()
+    finally:
+        # Ends the transaction whose statements are limited.
+        db.session.rollback()
+
+
+def _known_caller(connection_id: int, number: str) -> KnownCaller:
     contact = contacts.find([phones.parse(number) or number])
     if contact is None:
         return KnownCaller()
@@ -102,17 +134,28 @@ def known_caller(connection_id: int, number: str) -> KnownCaller:
 # --- the call ---------------------------------------------------------------------------------
 
 
-def _is_first_time(event: CallEvent) -> bool:
+def _is_first_time(event: CallEvent, known: list[Call]) -> bool:
     """The unique key decides: of two who bring the same event only one goes on."""
-    dialect = postgresql if db.session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(SeenCallEvent).values(
-        connection_id=event.connection_id, event_id=event.event_id[:128], seen_at=utc_now()
-    )
-    fresh = statement.on_conflict_do_nothing().returning(SeenCallEvent.event_id)
-    return db.session.execute(fresh).first() is not None
+    row = {
+        "connection_id": event.connection_id,
+        "event_id": event.event_id[:128],
+        "call_id": known[0].id if known else None,
+        "seen_at": utc_now(),
+    }
+    statement = _insert_unseen(db.session.get_bind().dialect.name)
+    return db.session.execute(statement, row).first() is not None
+
+
+@cache
+def _insert_unseen(dialect: str) -> Executable:
+    """One statement for all events: making it costs more than running it."""
+    table = SeenCallEvent.__table__
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return make(table).on_conflict_do_nothing().returning(table.c.event_id)
 
 
 def _mark_seen(event: CallEvent, call: Call) -> None:
+    """The call had no row yet when its event was put down."""
     db.session.execute(
         update(SeenCallEvent)
         .where(
@@ -129,16 +172,23 @@ def _absorb(call: Call, event: CallEvent, connection: TelephonyConnection) -> No
     call.updated_at = utc_now()
     call_state.absorb(call, event)
     call.client_key = phones.match_key(call.client_number)[:32] or None
-    delay = connections.recording_delay(connection)
-    call_state.expect_recording(call, event, delay)
-    db.session.flush()
-    legs = list(db.session.scalars(select(CallLeg).where(CallLeg.call_id == call.id)))
-    legs = _with_leg(call, legs, event)
+    if event.recording_ref or event.recording_url:
+        delay = connections.recording_delay(connection)
+        call_state.expect_recording(call, event, delay)
+    legs = _with_leg(call, _legs(call), event)
     talked_by = call_state.employee_of(call, legs)
     # Who pressed the button is known before the operator names him.
     if talked_by is not None or not call.crm_request_id:
         call.employee_id = talked_by
     db.session.flush()
+
+
+def _legs(call: Call) -> list[CallLeg]:
+    if call.id is None:
+        db.session.flush()
+        return []
+    with db.session.no_autoflush:
+        return list(db.session.scalars(select(CallLeg).where(CallLeg.call_id == call.id)))
 
 
 def _with_leg(call: Call, legs: list[CallLeg], event: CallEvent) -> list[CallLeg]:
@@ -163,10 +213,13 @@ def _lead_on(call: Call, connection: TelephonyConnection, before: _Seen) -> bool
         return False
     if call.direction == Direction.OUT.value:
         _attach_outgoing(call)
-        missed_calls.follow(call, connection)
+        if before.facts != _facts(call):
+            missed_calls.follow(call, connection)
         return True
     if call.direction != Direction.IN.value:
         return False
+    if call.contact_id is not None and before.facts == _facts(call):
+        return True
     appeal = _appeal_of(call)
     if appeal is not None:
         _catch_up(call, appeal)
@@ -184,8 +237,23 @@ def _lead_on(call: Call, connection: TelephonyConnection, before: _Seen) -> bool
     return not appeal.is_spam
 
 
+def _facts(call: Call) -> tuple[Any, ...]:
+    """What the call's deal, its owner and the calls to be called back follow from."""
+    return (
+        call.state,
+        call.direction,
+        call.client_key,
+        call.line_number,
+        call.employee_id,
+        call.started_at,
+        call.answered_at,
+        call_state.was_answered(call),
+    )
+
+
 def _settle(call: Call, appeal: Appeal, before: _Seen) -> None:
-    if call.employee_id is not None and not appeal.is_spam:
+    is_news = call.deal_id is None or call.employee_id != before.employee_id
+    if call.employee_id is not None and is_news and not appeal.is_spam:
         appeals.answered(appeal, call.employee_id, instead_of=before.employee_id)
     call.contact_id, call.deal_id = appeal.contact_id, appeal.deal_id
     call.source_id = appeal.source_id
@@ -199,7 +267,9 @@ def _appeal_of(call: Call) -> Appeal | None:
 
 
 def _is_no_client(key: str, connection: TelephonyConnection) -> bool:
-    return key in connections.ignored_keys(connection) or key in own_numbers.known()
+    return key in connections.ignored_keys(connection) or key in memory.kept(
+        "own_numbers", own_numbers.known
+    )
 
 
 def _is_worked_on(call: Call) -> bool:

@@ -50,12 +50,15 @@ def assemble(
 ) -> TelephonyOperator:
     """The operator's object with other credentials than the stored ones."""
     kind = registry.get(connection.operator)
+    inner = frozenset(current_app.config["OUTBOUND_ALLOW_PRIVATE"])
     client = GuardedClient(
-        allow_private_hosts=current_app.config["OUTBOUND_ALLOW_PRIVATE"],
+        allow_private_hosts=inner,
         total_timeout=seconds,
         certificates=str(credentials.get(kind.ca_credential) or ""),
     )
-    return kind(connection.id, credentials, client, webhook_token=connection.token)
+    operator = kind(connection.id, credentials, client, webhook_token=connection.token)
+    operator.private_hosts = inner
+    return operator
 
 
 def find(connection_id: int) -> TelephonyConnection:
@@ -97,13 +100,16 @@ def recording_delay(connection: TelephonyConnection) -> dt.timedelta:
     return build(connection).recording_delay
 
 
-def note_event(connection_id: int, at: dt.datetime) -> None:
+def note_event(connection: TelephonyConnection, at: dt.datetime) -> None:
     """Remember when the operator was last heard; twice a minute at most."""
+    known = connection.last_event_at
+    if known is not None and known >= at - _LAST_EVENT_STEP:
+        return
     table = TelephonyConnection.__table__
     stale = or_(table.c.last_event_at.is_(None), table.c.last_event_at < at - _LAST_EVENT_STEP)
     db.session.execute(
         update(table)
-        .where(table.c.id == connection_id, stale)
+        .where(table.c.id == connection.id, stale)
         .values(last_event_at=at, updated_at=table.c.updated_at)
     )
 

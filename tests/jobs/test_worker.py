@@ -80,7 +80,8 @@ def test_each_queue_has_a_lane_of_its_own(
         seen[name] = ran(tmp_path / name)
     assert {people for _pid, people in seen.values()} == {7}
     lanes = children(process.pid)
-    assert len(lanes) == len(bus.QUEUES)
+    # One lane keeps connections to PBXs open instead of running jobs.
+    assert len(lanes) == len(bus.QUEUES) + 1
     # Calls run in the lane itself, a feed in a fork whose memory goes back at the end.
     assert seen["calls"][0] in lanes
     assert seen["feeds"][0] not in lanes
@@ -96,7 +97,7 @@ def test_each_queue_has_a_lane_of_its_own(
     # A killed lane is back at once, and the others do not notice.
     os.kill(seen["calls"][0], signal.SIGKILL)
     killed = seen["calls"][0]
-    wait_for(lambda: len(children(process.pid) - {killed}) == 3)
+    wait_for(lambda: len(children(process.pid) - {killed}) == len(lanes))
     bus.enqueue_now("calls", JOBS + "write_pid", str(tmp_path / "again"))
     assert ran(tmp_path / "again")[0] != seen["calls"][0]
 

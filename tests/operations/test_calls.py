@@ -12,6 +12,7 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from crm.integrations.telephony.base import CallEvent, CallKind, CallResult, Direction
 from crm.models import (
@@ -28,7 +29,7 @@ from crm.models import (
     TimelineEvent,
     db,
 )
-from crm.operations import appeals, calls
+from crm.operations import appeals, calls, contacts
 from crm.security.principal import Principal
 from crm.values.clock import utc_now
 from tests import inbound
@@ -379,3 +380,14 @@ def test_what_is_told_to_an_operator_that_asks(mango: TelephonyConnection, make:
 def test_an_unknown_event_is_kept_out(mango: TelephonyConnection) -> None:
     assert calls.apply(inbound.event(mango, CallKind.UNKNOWN), mango) == "неизвестное событие"
     assert db.session.query(Call).count() == 0
+
+
+def test_a_look_up_that_fails_answers_nothing_in_time(
+    mango: TelephonyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_phones: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("canceling statement due to timeout"))
+
+    monkeypatch.setattr(contacts, "find", slow)
+    known = calls.known_caller(mango.id, CLIENT)
+    assert (known.name, known.responsible_key, known.deal_id) == (None, None, None)

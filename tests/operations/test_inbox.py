@@ -120,13 +120,13 @@ class TestAccept:
         point = inbound.point()
         inbound.deliver_lead(point, lead(1))
         keys_while_reading: list[set[str]] = []
-        real = inbox._next
+        real = inbox._oldest
 
-        def spy(*args: Any) -> int | None:
+        def spy(*args: Any) -> Any:
             keys_while_reading.append(set(redis.keys))
             return real(*args)
 
-        monkeypatch.setattr(inbox, "_next", spy)
+        monkeypatch.setattr(inbox, "_oldest", spy)
         inbox.drain()
         assert keys_while_reading[0] == set()
         inbound.deliver_lead(point, lead(2))

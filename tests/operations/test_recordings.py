@@ -284,8 +284,8 @@ class TestConnections:
 
     def test_the_last_event_is_noted_now_and_then(self, mango: TelephonyConnection) -> None:
         now, edited = utc_now(), mango.updated_at
-        connections.note_event(mango.id, now)
-        connections.note_event(mango.id, now + dt.timedelta(seconds=5))
+        connections.note_event(mango, now)
+        connections.note_event(mango, now + dt.timedelta(seconds=5))
         db.session.commit()
         db.session.refresh(mango)
         assert mango.last_event_at == now

@@ -111,6 +111,8 @@ class TelephonyOperator(ABC):
     is_offered: ClassVar[bool] = True
     # No event tells the end of a whole unanswered call: it is over when all telephones are silent.
     ends_by_legs: ClassVar[bool] = False
+    # Inner hosts that an operator with connections of its own may reach, as the HTTP client may.
+    private_hosts: frozenset[str] = frozenset()
     # Credential that holds certificates (PEM) to trust besides the usual ones.
     ca_credential: ClassVar[str] = ""
 

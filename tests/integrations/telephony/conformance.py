@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crm.integrations.errors import IntegrationError
 from crm.integrations.inbound import MAX_BODY_BYTES, InboundRequest, MalformedRequest
 from crm.integrations.telephony import registry
 from crm.integrations.telephony.base import (
@@ -24,6 +27,7 @@ from crm.integrations.telephony.base import (
     Direction,
     MissingCredentials,
     NotSupported,
+    OperatorError,
     RecordingRef,
     TelephonyOperator,
     WebhookRejected,
@@ -53,6 +57,56 @@ GARBAGE = (
 )
 
 
+class Told:
+    """An answer of a server as an operator sees it."""
+
+    def __init__(self, status: int, body: bytes, content_type: str, **headers: str) -> None:
+        self.status, self.content = status, body
+        self.headers = {"Content-Type": content_type, **headers}
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        yield self.content
+
+    def __enter__(self) -> Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+class Answering:
+    """A client whose server always says the same."""
+
+    def __init__(self, answer: Told | IntegrationError) -> None:
+        self.answer, self.asked = answer, 0
+
+    def request(self, method: str, url: str, **asked: Any) -> Told:
+        assert asked.get("allow_hosts"), "every request is limited to hosts"
+        self.asked += 1
+        if isinstance(self.answer, IntegrationError):
+            raise self.answer
+        return self.answer
+
+
+_PAGE = b"<html><body>Welcome</body></html>"
+UNUSABLE: dict[str, Told | IntegrationError] = {
+    "slow": IntegrationError("сервер не успел ответить", permanent=False),
+    "dead": IntegrationError("соединиться не удалось", permanent=False),
+    "denied": Told(401, b"{}", "application/json"),
+    "forbidden": Told(403, b"", "text/plain"),
+    "busy": Told(429, b"", "text/plain", **{"Retry-After": "3"}),
+    "broken": Told(502, _PAGE, "text/html"),
+    "page": Told(200, _PAGE, "text/html"),
+}
+
+
 class OperatorConformance:
     """Set `operator_class` and `settings_of`: they make live and broken connections."""
 
@@ -62,6 +116,9 @@ class OperatorConformance:
     answered_kinds: ClassVar[frozenset[CallKind]] = frozenset(
         {CallKind.RINGING, CallKind.ANSWERED, CallKind.ENDED}
     )
+
+    # Where the contract takes any success of HTTP for «accepted».
+    content_with_any_2xx: ClassVar[frozenset[Capability]] = frozenset()
 
     def operator(self, token: str = TOKEN, **changed: str) -> TelephonyOperator:
         values = {**self.settings_of, **changed}
@@ -257,6 +314,46 @@ class OperatorConformance:
             assert field.label in result.message
         with pytest.raises(MissingCredentials):
             empty.require_credentials()
+
+    def attempts(self, operator: TelephonyOperator) -> dict[Capability, Callable[[], object]]:
+        """One request of each kind to the operator's server."""
+        call = ClickToCall(
+            extension="101",
+            employee_key="101",
+            number="79031234567",
+            request_id="crm-1",
+            line_number="74950001122",
+        )
+        ref = RecordingRef(recording_ref="1/1", provider_call_id="1", employee_key="101")
+        url = "https://crm.example.ru/telephony/x"
+        return {
+            Capability.CLICK_TO_CALL: lambda: operator.place_call(call),
+            Capability.HISTORY: lambda: list(operator.history(NOW - timedelta(hours=2), NOW)),
+            Capability.RECORDINGS: lambda: operator.fetch_recording(ref),
+            Capability.EXTENSIONS: operator.extensions,
+            Capability.LINES: operator.lines,
+            Capability.SUBSCRIPTION: lambda: operator.subscribe(url, None),
+        }
+
+    @pytest.mark.parametrize("answer", UNUSABLE, ids=list(UNUSABLE))
+    def test_whatever_the_server_answers_is_a_clear_failure(
+        self, answer: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+        client = Answering(UNUSABLE[answer])
+        operator = self.operator_class(7, dict(self.settings_of), client, webhook_token=TOKEN)
+        for capability, attempt in self.attempts(operator).items():
+            if capability not in operator.capabilities:
+                continue
+            if answer == "page" and capability in self.content_with_any_2xx:
+                continue
+            client.asked = 0
+            with pytest.raises(OperatorError) as caught:
+                attempt()
+            shown = f"{caught.value} {caught.value!r}"
+            assert not [secret for secret in operator.secrets() if secret in shown]
+            if client.asked and answer in ("slow", "dead", "busy", "broken"):
+                assert not caught.value.permanent, (capability, shown)
 
     def test_what_it_cannot_do_is_said(self) -> None:
         operator = self.operator()

@@ -125,6 +125,7 @@ def history_of(scenario: CallScenario) -> dict[str, Any]:
 
 class TestGenericConformance(OperatorConformance):
     operator_class = Generic
+    content_with_any_2xx = frozenset({Capability.CLICK_TO_CALL})
     settings_of = {
         "signing": "on",
         "signing_key": KEY,
