@@ -44,4 +44,5 @@ def test_commands_are_offered() -> None:
 @pytest.mark.parametrize(("with_cron", "extra"), [(False, []), (True, ["cron"])])
 def test_worker_may_carry_the_scheduler(app: Flask, with_cron: bool, extra: list[str]) -> None:
     lanes: Any = worker.build_lanes(app, with_cron=with_cron)
-    assert [lane.name for lane in lanes.lanes] == ["calls", "default", "feeds", *extra]
+    names = [lane.name for lane in lanes.lanes]
+    assert names == ["calls", "default", "feeds", "sync", "pbx", *extra]

@@ -76,13 +76,20 @@ class TestTelephonyHooks:
     ) -> None:
         sent = inbound.requests_of(mango, inbound.scenario())[0]
         assert knock(machine, sent, "/telephony/mango/another-token").status_code == 403
-        assert knock(machine, sent, f"/telephony/nobody/{TOKEN}").status_code == 403
+        assert knock(machine, sent, f"/telephony/mango/{TOKEN}x").status_code == 403
         fields = {name: value[0] for name, value in parse_qs(sent.body.decode()).items()}
         forged = urlencode(fields | {"sign": "0" * 64})
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = machine.post(f"{HOOK}/{sent.path_tail}", data=forged, headers=form)
         assert answer.status_code == 403
         assert deliveries() == []
+
+    def test_the_secret_finds_the_connection_whatever_operator_stands_before_it(
+        self, machine: FlaskClient, mango: TelephonyConnection
+    ) -> None:
+        sent = inbound.requests_of(mango, inbound.scenario())[0]
+        assert knock(machine, sent, f"/telephony/mgts/{TOKEN}").status_code == 200
+        assert deliveries()[0].adapter == "mango"
 
     def test_a_closed_connection_lets_nobody_in(
         self, machine: FlaskClient, mango: TelephonyConnection
