@@ -46,7 +46,7 @@ OUTCOMES: dict[str, tuple[LazyString, str]] = {
     "updated": (_l("Обновлён"), "accent"),
     "unchanged": (_l("Без изменений"), ""),
     "refused": (_l("Отказ"), "bad"),
-    "skipped": (_l("Пропущен"), "warn"),
+    "skipped": (_l("Не взят"), "warn"),
 }
 _USUAL = {"country": "Россия", "currency": v.Currency.RUB}
 _ONE = Decimal(1)
