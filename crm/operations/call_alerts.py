@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TypeGuard
 
 from sqlalchemy import select
 
 from crm.integrations.telephony.base import CallEvent, CallKind, Direction
-from crm.models import Call, CallLeg, CallState, Deal, Employee, TelephonyConnection, db
+from crm.models import (
+    AssignRule,
+    Call,
+    CallLeg,
+    CallState,
+    Deal,
+    Employee,
+    TelephonyConnection,
+    db,
+)
 from crm.operations import bus, call_state, deals
 from crm.values.clock import utc_now
 
@@ -17,7 +27,9 @@ RINGING_AGE = dt.timedelta(seconds=60)
 
 def tell(call: Call, event: CallEvent, connection: TelephonyConnection, before: str) -> None:
     """Tell the browsers what ``event`` has changed; ``before`` is the state until then."""
-    if event.kind is CallKind.RINGING:
+    if call.direction == Direction.OUT.value:
+        _dialling(call, event, before)
+    elif event.kind is CallKind.RINGING:
         _ringing(call, event, connection)
     elif event.kind is CallKind.LEG_ENDED and not call_state.is_over(call):
         _leg_ended(call, event)
@@ -37,12 +49,25 @@ def tell(call: Call, event: CallEvent, connection: TelephonyConnection, before: 
 
 def _ringing(call: Call, event: CallEvent, connection: TelephonyConnection) -> None:
     """Group call: each employee's telephone rings by its own event, each is told once."""
-    is_fresh = utc_now() - event.occurred_at <= RINGING_AGE
-    if call.state != CallState.RINGING or call.direction != Direction.IN.value or not is_fresh:
+    if call.state != CallState.RINGING or call.direction != Direction.IN.value:
+        return
+    if not _is_fresh(event):
         return
     owner = _owner(call, event)
     targets = [owner] if owner is not None else _on_duty(call, connection)
     bus.emit("call.ringing", targets, call_id=call.id)
+
+
+def _dialling(call: Call, event: CallEvent, before: str) -> None:
+    """Who dials sees his own call: from the first sign of it, or from the answer at once."""
+    begun = call.state == CallState.RINGING and event.kind is CallKind.RINGING
+    taken = call.state == CallState.ANSWERED and before == CallState.NEW
+    if call.employee_id is not None and (begun or taken) and _is_fresh(event):
+        bus.emit("call.dialling", [call.employee_id], call_id=call.id)
+
+
+def _is_fresh(event: CallEvent) -> bool:
+    return utc_now() - event.occurred_at <= RINGING_AGE
 
 
 def _leg_ended(call: Call, event: CallEvent) -> None:
@@ -61,10 +86,12 @@ def _owner(call: Call, event: CallEvent) -> int | None:
 
 
 def _on_duty(call: Call, connection: TelephonyConnection) -> list[int]:
-    """The responsible manager, else everybody of the department who is on shift."""
+    """The responsible manager, else whom the connection gives to, else who is on shift there."""
     deal = db.session.get(Deal, call.deal_id) if call.deal_id is not None else None
     if deal is not None and deal.responsible_id is not None:
         return [deal.responsible_id]
+    if connection.assign_rule == AssignRule.PERSON and _works(connection.assign_to_id):
+        return [connection.assign_to_id]
     department_id = deal.department_id if deal is not None else connection.department_id
     query = select(Employee.id).where(Employee.active, Employee.on_shift.is_(True))
     if department_id is not None:
@@ -72,8 +99,15 @@ def _on_duty(call: Call, connection: TelephonyConnection) -> list[int]:
     return list(db.session.scalars(query))
 
 
+def _works(employee_id: int | None) -> TypeGuard[int]:
+    query = select(Employee.id).where(Employee.id == employee_id, Employee.active)
+    return employee_id is not None and db.session.scalar(query) is not None
+
+
 def _watchers(call: Call, connection: TelephonyConnection) -> list[int]:
-    """Everybody whose pop-up may be open."""
+    """Everybody whose pop-up may be open: of an outgoing call, who makes it alone."""
+    if call.direction == Direction.OUT.value:
+        return [call.employee_id] if call.employee_id is not None else []
     legs = list(db.session.scalars(select(CallLeg).where(CallLeg.call_id == call.id)))
     owners = {leg.employee_id for leg in legs if leg.employee_id is not None}
     # A leg of nobody known (a menu, a group) rang at everybody on duty.

@@ -7,9 +7,10 @@ in its live events (a history without ids). Whatever comes first, the call ends 
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm.integrations.telephony import registry
@@ -24,7 +25,7 @@ from crm.models import (
     TimelineEvent,
     db,
 )
-from crm.operations import call_state
+from crm.operations import call_state, memory
 from crm.values import phones
 
 # Id of a call that we have asked for and the operator has not named yet.
@@ -43,12 +44,12 @@ def lock_keys(event: CallEvent) -> list[str]:
     return [f"{event.connection_id}:{pk}" for pk in ids] + ([f"client:{key}"] if key else [])
 
 
-def find_or_new(event: CallEvent, run_id: int | None = None) -> Call | None:
+def find_or_new(event: CallEvent, known: list[Call], run_id: int | None = None) -> Call | None:
     """The event's call, made if need be; None when the event names no call that we know.
 
-    ``run_id``: the look into the history that a new call was found by.
+    ``known``: what `by_ids` has found; ``run_id``: the look into the history that a new call was
+    found by.
     """
-    known = _by_ids(event)
     for other in known[1:]:
         _unite(known[0], other)
     call = known[0] if known else None
@@ -65,32 +66,48 @@ def find_or_new(event: CallEvent, run_id: int | None = None) -> Call | None:
 
 
 def employee_id(event: CallEvent) -> int | None:
-    """Whose the operator's key or internal number in the event is (1 query)."""
+    """Whose the operator's key or internal number in the event is (at most 1 query)."""
     wanted = [key for key in (event.employee_key, event.extension) if key]
     if not wanted:
         return None
-    query = select(TelephonyExtension).where(
-        TelephonyExtension.connection_id == event.connection_id,
-        or_(TelephonyExtension.key.in_(wanted), TelephonyExtension.number.in_(wanted)),
-    )
-    rows = list(db.session.scalars(query.order_by(TelephonyExtension.id)))
+    pk = event.connection_id
+    owners = memory.kept(f"extensions:{pk}", lambda: _owners(pk))
+    return next((owners[key] for key in wanted if owners.get(key) is not None), None)
+
+
+def _owners(connection_id: int) -> dict[str | None, int | None]:
+    """Employees of a connection by the operator's keys and internal numbers."""
+    extension = TelephonyExtension
+    query = select(extension.key, extension.number, extension.employee_id)
+    mine = query.where(extension.connection_id == connection_id).order_by(extension.id)
+    with db.session.no_autoflush:
+        rows = list(db.session.execute(mine))
     # The key proves more than the number.
     owners: dict[str | None, int | None] = {row.number: row.employee_id for row in rows}
-    owners |= {row.key: row.employee_id for row in rows}
-    return next((owners[key] for key in wanted if owners.get(key) is not None), None)
+    return owners | {row.key: row.employee_id for row in rows}
 
 
 # --- finding ----------------------------------------------------------------------------------
 
 
-def _by_ids(event: CallEvent) -> list[Call]:
+def by_ids(event: CallEvent) -> list[Call]:
+    """Rows of the calls that the event names, the oldest first; several turn out to be one."""
     ids = [pk for pk in (event.provider_call_id, *event.alias_call_ids) if pk]
     if not ids:
         return []
+    return list(db.session.scalars(_named(), {"connection": event.connection_id, "ids": ids}))
+
+
+@cache
+def _named() -> Select[tuple[Call]]:
+    """One statement for all events: making it costs more than running it."""
+    mine: BindParameter[int] = bindparam("connection")
+    ids: BindParameter[list[str]] = bindparam("ids", expanding=True)
     aliased = select(CallAlias.call_id).where(
-        CallAlias.connection_id == event.connection_id, CallAlias.alias.in_(ids)
+        CallAlias.connection_id == mine, CallAlias.alias.in_(ids)
     )
-    return _found(_of(event).where(or_(Call.provider_call_id.in_(ids), Call.id.in_(aliased))))
+    named = or_(Call.provider_call_id.in_(ids), Call.id.in_(aliased))
+    return _as_they_are(select(Call).where(Call.connection_id == mine, named), _MOST)
 
 
 def _by_request(event: CallEvent, but: Call | None) -> Call | None:
@@ -154,12 +171,12 @@ def _of(event: CallEvent) -> Select[tuple[Call]]:
 
 
 def _found(query: Select[tuple[Call]], most: int = _MOST) -> list[Call]:
-    """As the database has them now: the session may remember a call from another delivery."""
-    return list(
-        db.session.scalars(
-            query.order_by(Call.id).limit(most).execution_options(populate_existing=True)
-        )
-    )
+    return list(db.session.scalars(_as_they_are(query, most)))
+
+
+def _as_they_are(query: Select[tuple[Call]], most: int) -> Select[tuple[Call]]:
+    """In the database now: the session may remember a call from another delivery."""
+    return query.order_by(Call.id).limit(most).execution_options(populate_existing=True)
 
 
 # --- naming -----------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Executable, exists, select, text, update
+from sqlalchemy import Executable, bindparam, exists, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -49,6 +50,9 @@ log = logging.getLogger(__name__)
 
 # Milliseconds that each of the two or three look-ups for a waiting caller may take.
 _LOOK_UP_MS = 150
+# Asked for every event: making a statement costs more than running it.
+_LEGS_OF = select(CallLeg).where(CallLeg.call_id == bindparam("call_id"))
+_APPEAL_OF = select(Appeal).where(Appeal.call_id == bindparam("call_id"))
 BLACK_LISTED = "номер в чёрном списке"
 
 
@@ -59,10 +63,13 @@ class _Seen:
     state: str
     employee_id: int | None
     facts: tuple[Any, ...]
+    times: missed_calls.Moments | None
 
 
 def _seen(call: Call) -> _Seen:
-    return _Seen(call.state or CallState.NEW, call.employee_id, _facts(call))
+    known: dt.datetime | None = call.started_at
+    times = missed_calls.Moments.of(call) if known is not None else None
+    return _Seen(call.state or CallState.NEW, call.employee_id, _facts(call), times)
 
 
 @operation
@@ -87,6 +94,9 @@ def apply(event: CallEvent, connection: TelephonyConnection, run_id: int | None 
     _absorb(call, event, connection)
     if not known:
         _mark_seen(event, call)
+    if call.client_key and not event.client_number:
+        # The event does not name the client, but his other calls are looked at as well.
+        locks.hold("call", [f"client:{call.client_key}"])
     wanted = _lead_on(call, connection, before)
     if wanted:
         call_alerts.tell(call, event, connection, before.state)
@@ -184,11 +194,12 @@ def _absorb(call: Call, event: CallEvent, connection: TelephonyConnection) -> No
 
 
 def _legs(call: Call) -> list[CallLeg]:
-    if call.id is None:
+    pk: int | None = call.id
+    if pk is None:
         db.session.flush()
         return []
     with db.session.no_autoflush:
-        return list(db.session.scalars(select(CallLeg).where(CallLeg.call_id == call.id)))
+        return list(db.session.scalars(_LEGS_OF, {"call_id": pk}))
 
 
 def _with_leg(call: Call, legs: list[CallLeg], event: CallEvent) -> list[CallLeg]:
@@ -214,7 +225,7 @@ def _lead_on(call: Call, connection: TelephonyConnection, before: _Seen) -> bool
     if call.direction == Direction.OUT.value:
         _attach_outgoing(call)
         if before.facts != _facts(call):
-            missed_calls.follow(call, connection)
+            missed_calls.follow(call, connection, before.times)
         return True
     if call.direction != Direction.IN.value:
         return False
@@ -227,13 +238,13 @@ def _lead_on(call: Call, connection: TelephonyConnection, before: _Seen) -> bool
         return False
     elif not connection.makes_deals and not _is_worked_on(call):
         _keep_without_deal(call, connection)
-        missed_calls.follow(call, connection)
+        missed_calls.follow(call, connection, before.times)
         return True
     else:
         appeal = _register(call, connection)
     _settle(call, appeal, before)
     if not appeal.is_spam:
-        missed_calls.follow(call, connection)
+        missed_calls.follow(call, connection, before.times)
     return not appeal.is_spam
 
 
@@ -260,9 +271,7 @@ def _settle(call: Call, appeal: Appeal, before: _Seen) -> None:
 
 
 def _appeal_of(call: Call) -> Appeal | None:
-    found: Appeal | None = db.session.scalars(
-        select(Appeal).where(Appeal.call_id == call.id)
-    ).one_or_none()
+    found: Appeal | None = db.session.scalars(_APPEAL_OF, {"call_id": call.id}).one_or_none()
     return found
 
 

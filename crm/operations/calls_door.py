@@ -14,7 +14,7 @@ def take_in(delivery: InboundDelivery) -> tuple[DeliveryState, str]:
     )
     if connection is None:
         raise NotFound("Подключение телефонии удалено.")
-    connections.note_event(connection.id, delivery.received_at)
+    connections.note_event(connection, delivery.received_at)
     events = connections.build(connection).parse(deliveries.request_of(delivery))
     if not events:
         return DeliveryState.IGNORED, "служебное сообщение"

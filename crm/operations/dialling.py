@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 
 from flask_babel import gettext as _
@@ -19,14 +20,18 @@ from crm.models import (
     TelephonyExtension,
     db,
 )
-from crm.operations import appeals, audit, call_identity, connections, contacts
+from crm.operations import appeals, audit, bus, call_identity, connections, contacts
 from crm.operations.errors import Conflict, Forbidden, NotFound, ValidationErrors
 from crm.operations.transaction import operation
 from crm.security import visibility
+from crm.security.call_rights import met_condition
 from crm.security.grants import Grant
 from crm.security.principal import Principal
 from crm.values import phones
 from crm.values.clock import utc_now
+
+# Lines of older calls may have been given up.
+_RECENT = dt.timedelta(days=90)
 
 
 def click_to_call(
@@ -34,18 +39,25 @@ def click_to_call(
     *,
     contact_phone_id: int | None = None,
     number: str | None = None,
+    call_id: int | None = None,
     deal_id: int | None = None,
 ) -> Call:
     """Ring the person's telephone and then the client's; the call waits for its events.
 
-    Exactly one of ``contact_phone_id`` and ``number``. Raises Forbidden (permission 15), NotFound
-    for a contact or deal out of sight, ValidationErrors for the number or a missing internal
+    One of ``contact_phone_id``, ``number`` and ``call_id`` (the client of that call, whose number
+    need not be shown); with ``deal_id`` alone its client. Raises Forbidden (permission 15),
+    NotFound for what is out of sight, ValidationErrors for the number or a missing internal
     number, Conflict with the operator's reason.
     """
     if by.can(Grant.FORBID_CLICK_TO_CALL):
         raise Forbidden(_("Звонки из CRM для вас отключены."))
     deal = _deal(deal_id, by)
-    client, contact = _client(contact_phone_id, number, by)
+    if call_id is not None:
+        client, contact, deal = _client_of_call(call_id, deal, by)
+    elif deal is not None and contact_phone_id is None and not number:
+        client, contact = _client_of_deal(deal)
+    else:
+        client, contact = _client(contact_phone_id, number, by)
     extension = _extension_of(by)
     connection = extension.connection
     order = ClickToCall(
@@ -53,6 +65,7 @@ def click_to_call(
         employee_key=extension.key,
         number=phones.digits(client) or client,
         request_id=f"kv-{secrets.token_hex(12)}",
+        line_number=_line(connection, client, deal),
     )
     try:
         placed = connections.build(connection).place_call(order)
@@ -84,6 +97,47 @@ def _client(
     if typed is None:
         raise ValidationErrors.one("number", _("Номер не распознан. Пример: +7 912 345-67-89."))
     return typed, contacts.find([typed])
+
+
+def _client_of_call(
+    call_id: int, deal: Deal | None, by: Principal
+) -> tuple[str, Contact | None, Deal | None]:
+    """Whom the call was with; it must be seen, or have rung the person's own telephone."""
+    query = select(Call).where(Call.id == call_id, met_condition(by))
+    call: Call | None = db.session.scalars(query).one_or_none()
+    if call is None:
+        raise NotFound(_("Такого звонка нет, или он вам недоступен."))
+    if not call.client_number or phones.is_internal(call.client_number):
+        raise ValidationErrors.one("call_id", _("Номер клиента скрыт оператором."))
+    if deal is None and call.deal_id is not None:
+        deal = visibility.get_visible(by, Deal, call.deal_id)
+    return call.client_number, call.contact, deal
+
+
+def _client_of_deal(deal: Deal) -> tuple[str, Contact]:
+    contact = deal.contact
+    if contact is None or not contact.phones:
+        raise ValidationErrors.one("deal_id", _("В сделке не указан телефон клиента."))
+    return contact.phones[0].number, contact
+
+
+def _line(connection: TelephonyConnection, client: str, deal: Deal | None) -> str | None:
+    """The line that the client is to see: the one he knows, else that of the deal's source.
+
+    Without either, any line of the connection, for operators that demand one; where the
+    settings name it, the operator's module takes it from there.
+    """
+    calls = select(Call.line_number).where(
+        Call.connection_id == connection.id, Call.line_number.is_not(None)
+    )
+    newest = calls.order_by(Call.started_at.desc()).limit(1)
+    his = newest.where(Call.client_key == phones.match_key(client), Call.direction == "in")
+    known: str | None = db.session.scalar(his)
+    if known or (connection.credentials or {}).get("line_number"):
+        return known
+    of_source = phones.digits(deal.source.phone) if deal and deal.source else None
+    recent = newest.where(Call.started_at > utc_now() - _RECENT)
+    return of_source or db.session.scalar(recent)
 
 
 def _extension_of(by: Principal) -> TelephonyExtension:
@@ -134,4 +188,5 @@ def _remember(
     call.deal_id = deal.id if deal else call.deal_id
     db.session.flush()
     audit.record("click_to_call", call, by, after={"deal_id": call.deal_id})
+    bus.emit("call.dialling", [by.id], call_id=call.id)
     return call

@@ -17,7 +17,7 @@ from typing import Any
 
 from flask_babel import gettext as _
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, Executable, Select, and_, or_, select, update
+from sqlalchemy import Executable, Select, bindparam, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm.integrations.errors import IntegrationError
@@ -43,10 +43,14 @@ SWEEP_AGE = dt.timedelta(seconds=10)
 DRAIN_SECONDS = 90.0
 # How long a process does not try a Redis that did not answer: an answer to a sender is worth more.
 _QUIET_SECONDS = 3.0
-_PENDING = (DeliveryState.NEW, DeliveryState.RETRY)
+# In the words of the index that serves it.
+_IS_PENDING = text("inbound_delivery.state IN ('new', 'retry')")
 _ERROR_LENGTH = 4000
 _HEADER_LENGTH = 2000
 _SECRET_HEADER = re.compile(r"sign|token|secret|auth|cookie|password|api[-_]?key", re.IGNORECASE)
+# For the running transaction: what a crash of the server takes back is still in the inbox and is
+# taken in once more.
+_NO_WAIT_FOR_DISK = func.set_config("synchronous_commit", "off", True)
 _quiet_until = 0.0
 
 
@@ -165,7 +169,7 @@ def _plain(text: str) -> str:
 def drain(limit: int = 200) -> Taken:
     """Take in what is due, oldest first, each delivery in a transaction of its own."""
     _forget_wake()
-    taken = _drain(limit, _due_now)
+    taken = _drain(limit, dt.timedelta())
     if taken.done + taken.failed >= limit:
         wake()
     return taken
@@ -173,36 +177,22 @@ def drain(limit: int = 200) -> Taken:
 
 def sweep(limit: int = 1000, age: dt.timedelta = SWEEP_AGE) -> Taken:
     """Take in what no wake-up has for ``age``, and retries that are due; needs no Redis."""
-    return _drain(limit, lambda: _forgotten(age))
+    return _drain(limit, age)
 
 
-def _due_now() -> ColumnElement[bool]:
-    return InboundDelivery.next_attempt_at <= utc_now()
-
-
-def _forgotten(age: dt.timedelta) -> ColumnElement[bool]:
-    """Nobody is woken for a retry, so the sweeper is the one who takes it."""
-    now = utc_now()
-    return or_(
-        InboundDelivery.next_attempt_at <= now - age,
-        and_(InboundDelivery.state == DeliveryState.RETRY, InboundDelivery.next_attempt_at <= now),
-    )
-
-
-def _drain(limit: int, which: Callable[[], ColumnElement[bool]]) -> Taken:
-    """One after another; those that fail are put off, and none is tried twice."""
+def _drain(limit: int, age: dt.timedelta) -> Taken:
+    """One after another; those that fail are put off."""
     ends = time.monotonic() + DRAIN_SECONDS
     done = failed = 0
-    tried: set[int] = set()
     while done + failed < limit and time.monotonic() < ends:
-        delivery_id = _next(which(), tried)
-        if delivery_id is None:
+        tried, error = _take_in_safely(age)
+        if tried is None:
             break
-        tried.add(delivery_id)
-        if _take_in_safely(delivery_id):
+        if error is None:
             done += 1
         else:
             failed += 1
+            _note_failure(tried, error)
     return Taken(done, failed)
 
 
@@ -214,44 +204,67 @@ def _forget_wake() -> None:
         log.warning("the queue is unreachable; the key of the wake-up will expire by itself")
 
 
-def _next(due: ColumnElement[bool], tried: set[int]) -> int | None:
-    """The oldest due delivery that nobody holds."""
-    query = _pending(select(InboundDelivery.id)).where(due)
-    if tried:
-        query = query.where(InboundDelivery.id.not_in(tried))
-    query = query.order_by(InboundDelivery.next_attempt_at, InboundDelivery.id).limit(1)
-    found: int | None = db.session.scalar(query.with_for_update(skip_locked=True))
-    db.session.rollback()
-    return found
-
-
-def _pending(query: Select[Any]) -> Select[Any]:
-    return query.where(InboundDelivery.state.in_(_PENDING))
-
-
-def _take_in_safely(delivery_id: int) -> bool:
-    """One delivery; whatever is wrong with it is kept with it and stops nobody else."""
+def _take_in_safely(age: dt.timedelta) -> tuple[int | None, Exception | None]:
+    """One delivery and what was wrong with it: that is kept with it and stops nobody else."""
+    held: list[int] = []
     try:
-        _take_in(delivery_id)
-    except Exception as error:  # noqa: BLE001 - one poisoned delivery must not stop the others
+        _take_in(age, held)
+    except Exception as error:
         db.session.rollback()
-        _note_failure(delivery_id, error)
-        return False
-    return True
+        if not held:
+            raise
+        return held[0], error
+    return (held[0] if held else None), None
 
 
 @operation
-def _take_in(delivery_id: int) -> None:
+def _take_in(age: dt.timedelta, held: list[int]) -> None:
+    """Take in the oldest due delivery that nobody holds; its id goes to ``held`` before all."""
     db.session.expire_all()
-    delivery = _hold(delivery_id)
+    now = utc_now()
+    delivery = _hold_oldest(now - age)
+    if delivery is None and age:
+        # Nobody is woken for a retry, so the sweeper is the one who takes it at once.
+        delivery = _hold_oldest(now, retries=True)
     if delivery is None:
         return
+    held.append(delivery.id)
     state, verdict = _HANDLERS[delivery.family](delivery)
     delivery.state = state
     delivery.verdict = verdict[:500]
     delivery.error = None
     delivery.attempts += 1
     delivery.processed_at = utc_now()
+
+
+def _hold_oldest(until: dt.datetime, *, retries: bool = False) -> InboundDelivery | None:
+    """The oldest that is due, ours until the end of the transaction; None when others have them."""
+    due = {"until": until}
+    if db.session.get_bind().dialect.name == "sqlite":
+        delivery_id = db.session.scalar(_oldest("sqlite", retries=retries), due)
+        return None if delivery_id is None else _hold(delivery_id)
+    query = _oldest("postgresql", retries=retries)
+    found: InboundDelivery | None = db.session.scalars(query, due).one_or_none()
+    return found
+
+
+@cache
+def _oldest(dialect: str, *, retries: bool) -> Select[Any]:
+    """One statement for all deliveries: with PostgreSQL's the row is ours at once.
+
+    It asks for nothing but what the index of the inbox holds: with more, the planner sorts all
+    that wait for each single one.
+    """
+    table = InboundDelivery
+    what = (table.id,) if dialect == "sqlite" else (table, _NO_WAIT_FOR_DISK)
+    query = select(*what).where(_IS_PENDING, table.next_attempt_at <= bindparam("until"))
+    if retries:
+        query = query.where(table.state == DeliveryState.RETRY)
+    query = query.order_by(table.next_attempt_at, table.id).limit(1)
+    if dialect == "sqlite":
+        return query
+    held = query.with_for_update(skip_locked=True, of=table)
+    return held.execution_options(populate_existing=True)
 
 
 def _hold(delivery_id: int) -> InboundDelivery | None:
@@ -264,7 +277,7 @@ def _hold(delivery_id: int) -> InboundDelivery | None:
             .values(attempts=InboundDelivery.attempts)
             .execution_options(synchronize_session=False)
         )
-    query = _pending(select(InboundDelivery)).where(InboundDelivery.id == delivery_id)
+    query = select(InboundDelivery).where(_IS_PENDING, InboundDelivery.id == delivery_id)
     found: InboundDelivery | None = db.session.scalars(
         query.with_for_update(skip_locked=True).execution_options(populate_existing=True)
     ).one_or_none()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from sqlalchemy import func, select
+from sqlalchemy import text
 
 from crm.models import db
+
+# One after another, in the order of the list.
+_TAKE = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
 
 
 def hold(kind: str, keys: Iterable[str]) -> None:
@@ -22,8 +25,7 @@ def hold(kind: str, keys: Iterable[str]) -> None:
     if db.session.get_bind().dialect.name != "postgresql":
         _become_writer()
         return
-    for key in wanted:
-        db.session.execute(select(func.pg_advisory_xact_lock(_number(f"{kind}:{key}"))))
+    db.session.execute(_TAKE, {"keys": [_number(f"{kind}:{key}") for key in wanted]})
 
 
 def _become_writer() -> None:

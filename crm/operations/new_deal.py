@@ -8,8 +8,8 @@ from typing import Any
 from flask_babel import gettext as _
 from sqlalchemy import exists, select
 
-from crm.models import Contact, Deal, Stage, StageType, db
-from crm.operations import contacts, deals
+from crm.models import Channel, Contact, Deal, Stage, StageType, db
+from crm.operations import call_deals, contacts, deals
 from crm.operations.errors import ValidationErrors
 from crm.operations.transaction import operation
 from crm.security import visibility
@@ -27,17 +27,27 @@ def create_with_client(
     values: Mapping[str, Any],
     phone: str = "",
     contact_id: int | None = None,
+    call_id: int | None = None,
     confirmed: bool = False,
     **rest: Any,
 ) -> Deal:
     """Find or make the client, then make the deal (see ``deals.create_deal`` for ``rest``).
+
+    ``call_id``: the client is who called, whatever number is typed, and the call comes to belong
+    to the deal; NotFound when the person may not see it, Conflict when it has a deal already.
 
     A client that is known already keeps his name and address. A second open deal of the
     client in the pipeline needs ``confirmed`` (domain §13). Raises ValidationErrors naming
     ``contact_phone``, ``contact_id``, ``confirmed`` or a field of the card.
     """
     card = dict(values)
-    contact = _visible(contact_id, by) if contact_id is not None else _by_phone(phone, card)
+    call = call_deals.free_call(call_id, by) if call_id is not None else None
+    contact = _visible(contact_id, by) if contact_id is not None else None
+    if contact is None and call is not None:
+        rest = {"channel": Channel.CALL, **rest}
+        name, email = (str(card.get(code) or "") for code in _CLIENT)
+        contact = call_deals.client_of(call, name, email)
+    contact = contact or _by_phone(phone, card)
     if contact is not None:
         if not confirmed and _has_open_deal(contact, pipeline_id):
             raise ValidationErrors.one(
@@ -45,7 +55,10 @@ def create_with_client(
             )
         for code in _CLIENT:
             card.pop(code, None)
-    return deals.create_deal(pipeline_id=pipeline_id, by=by, contact=contact, values=card, **rest)
+    deal = deals.create_deal(pipeline_id=pipeline_id, by=by, contact=contact, values=card, **rest)
+    if call is not None:
+        call_deals.tie(call, deal, by)
+    return deal
 
 
 def _visible(contact_id: int, by: Principal) -> Contact:

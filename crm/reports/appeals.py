@@ -42,6 +42,7 @@ class WaitingDeal:
     appeal: Appeal | None
     client: str
     phone: str
+    phone_id: int | None
     waited: dt.timedelta
     tone: str
     may_take: bool
@@ -55,6 +56,7 @@ class AppealRow:
     appeal: Appeal
     client: str
     phone: str
+    phone_id: int | None
     deal_shown: bool
     may_edit: bool
 
@@ -124,6 +126,7 @@ def _waiting(principal: Principal, row: Any, appeal: Appeal | None) -> WaitingDe
         appeal=appeal,
         client=client,
         phone=phone,
+        phone_id=_phone_id(deal.contact),
         waited=waited,
         tone=tone(waited, deal.channel),
         may_take=bool(may_take) and deal.responsible_id != principal.id,
@@ -195,7 +198,8 @@ def _rows(principal: Principal) -> Any:
 def _row(principal: Principal, row: Any) -> AppealRow:
     appeal, deal_shown, may_edit = row
     client, phone = _client(principal, appeal.contact, appeal.responsible_id, appeal)
-    return AppealRow(appeal, client, phone, bool(deal_shown), bool(may_edit))
+    phone_id = _phone_id(appeal.contact)
+    return AppealRow(appeal, client, phone, phone_id, bool(deal_shown), bool(may_edit))
 
 
 def _appeal_conditions(wanted: AppealFilter) -> list[ColumnElement[bool]]:
@@ -222,6 +226,11 @@ def _conditions(
     if wanted.channel:
         found.append(channel == wanted.channel)
     return found
+
+
+def _phone_id(contact: Contact | None) -> int | None:
+    """What the shown number of a contact is called by."""
+    return next((phone.id for phone in contact.phones), None) if contact else None
 
 
 def _client(

@@ -1,59 +1,82 @@
-"""Calls as lists and as the card that pops up while the phone rings."""
+"""Calls as lists: a page, the counts of segments, the rows of an export, a recording."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, or_, select
-from sqlalchemy.orm import contains_eager, joinedload, lazyload
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    and_,
+    func,
+    literal,
+    select,
+    union_all,
+)
+from sqlalchemy.orm import contains_eager, defer, joinedload, lazyload
 
 from crm.models import (
-    Appeal,
     Call,
-    CallLeg,
     CallState,
     Contact,
-    ContactPhone,
     Deal,
-    Employee,
-    Listing,
+    ObjectKind,
     RecordingState,
+    Scope,
     StoredFile,
+    TelephonyConnection,
     db,
 )
-from crm.reports import contact_masks, keyset
-from crm.reports.company import company_zone
+from crm.reports import contact_masks, keyset, row_pages
+from crm.reports.call_filters import (
+    FULL_NUMBER,
+    LIVE,
+    LONGEST_CALL,
+    SHORTEST_TAIL,
+    CallFilter,
+    conditions,
+    tail,
+)
 from crm.security import masking, visibility
-from crm.security.grants import Grant
+from crm.security.call_rights import export_condition
 from crm.security.principal import Principal
 from crm.values import phones
-from crm.values.clock import day_bounds, utc_now
+from crm.values.clock import utc_now
 
+__all__ = [
+    "CAP",
+    "FULL_NUMBER",
+    "LONGEST_CALL",
+    "SHORTEST_TAIL",
+    "CallFilter",
+    "CallPage",
+    "CallRow",
+    "Count",
+    "by_ids",
+    "counts",
+    "export",
+    "hidden",
+    "lines",
+    "matching",
+    "of_contact",
+    "page",
+    "pressing_counts",
+    "recording",
+    "row",
+    "rows_query",
+    "tail",
+]
 PAGE = 50
-FULL_NUMBER = 10
-SHORTEST_TAIL = 4
-# A call that nobody has reported the end of is not on the line for ever.
-LONGEST_CALL = dt.timedelta(hours=4)
-_COUNT_CAP = 99
+EXPORT_CHUNK = 500
+# A list with more calls says nothing more by their number, and counting costs.
+CAP = 500
+# A number, and whether counting stopped there.
+Count = tuple[int, bool]
 _NEWEST = (Call.started_at.desc(), Call.id.desc())
-_LIVE = (CallState.NEW, CallState.RINGING, CallState.ANSWERED)
-
-
-@dataclass(frozen=True, slots=True)
-class CallFilter:
-    """What the list of calls is narrowed to; empty values narrow nothing."""
-
-    direction: str = ""
-    result: str = ""
-    employee_id: int | None = None
-    line: str = ""
-    source_id: int | None = None
-    day_from: dt.date | None = None
-    day_to: dt.date | None = None
-    first: str = ""
-    number: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,7 @@ class CallRow:
     """A call as this person may see it."""
 
     call: Call
+    name: str
     number: str
     deal_shown: bool
     may_hear: bool
@@ -71,48 +95,145 @@ class CallRow:
 
     @property
     def live(self) -> bool:
-        return self.call.state in _LIVE
+        """On the line now; one whose end nobody has told is not, for ever."""
+        return self.call.state in LIVE and self.call.started_at > utc_now() - LONGEST_CALL
+
+    @property
+    def callable(self) -> bool:
+        """Whether the client can be dialled, seen or not."""
+        number = self.call.client_number
+        return bool(self.call.client_key) and not phones.is_internal(number)
+
+    @property
+    def waits(self) -> bool:
+        """Missed, and nobody has tried to call back."""
+        return self.call.callback_due_at is not None and self.call.called_back_at is None
+
+    @property
+    def late(self) -> bool:
+        """Not called back in time."""
+        due = self.call.callback_due_at
+        return self.waits and due is not None and due < utc_now()
+
+    @property
+    def wait(self) -> dt.timedelta | None:
+        """How long the client, or ours, has waited for an answer."""
+        end = self.call.answered_at or (self.call.ended_at if not self.call.talk else None)
+        return max(end - self.call.started_at, dt.timedelta()) if end else None
+
+    @property
+    def callback_after(self) -> dt.timedelta | None:
+        """How long after a missed call somebody called back."""
+        back, call = self.call.called_back_at, self.call
+        return max(back - (call.ended_at or call.started_at), dt.timedelta()) if back else None
 
 
-def page(
-    principal: Principal, wanted: CallFilter, place: keyset.Place | None
-) -> tuple[list[CallRow], keyset.Place | None]:
-    """Calls, the newest first, and where the next page begins (2 queries)."""
-    query = visibility.visible(select(Call.id), principal, Call).where(
-        *_conditions(principal, wanted)
+@dataclass(slots=True)
+class CallPage:
+    """One page of the list and the keys of its neighbours."""
+
+    rows: list[CallRow]
+    previous: str
+    following: str
+
+
+def page(principal: Principal, wanted: CallFilter, after: str = "", before: str = "") -> CallPage:
+    """50 calls that the person may see, the newest first (2 queries)."""
+    query: Any = matching(principal, wanted).with_only_columns(
+        Call.started_at.label("sort_value"), Call.id.label("sort_id")
     )
-    if place:
-        query = query.where(keyset.after(Call.started_at, Call.id, place))
-    ids = list(db.session.scalars(query.order_by(*_NEWEST).limit(PAGE + 1)))
-    rows = _by_ids(principal, ids[:PAGE])
-    if len(ids) <= PAGE:
-        return rows, None
-    last = rows[-1].call
-    return rows, keyset.Place(last.started_at, last.id)
+    order = row_pages.Order(Call.started_at, Call.id, dt.datetime)
+    found = row_pages.read_page(query, order, PAGE, after, before)
+    rows = by_ids(principal, [row.sort_id for row in found.rows])
+    return CallPage(rows, found.previous, found.following)
 
 
-def _by_ids(principal: Principal, ids: list[int]) -> list[CallRow]:
-    """Whole rows of a page: joined for these alone, not for all that were sorted."""
+def matching(principal: Principal, wanted: CallFilter) -> Select[Any]:
+    """Ids of the calls of the filter that the person may see."""
+    query: Select[Any] = select(Call.id).outerjoin(Deal, Deal.id == Call.deal_id)
+    return query.where(visibility.joined_call_condition(principal), *conditions(principal, wanted))
+
+
+def pressing_counts(
+    principal: Principal, wanted: CallFilter, waiting: Select[Any]
+) -> dict[str, Count]:
+    """Calls on the line and clients who wait, within the rest of the filter: a few (1 query).
+
+    ``waiting``: a row for each client of the segment «Пропущенные» who waits.
+    """
+    live = matching(principal, wanted.of_segment(result="live"))
+    counted = [
+        select(literal(name), func.count()).select_from(query.limit(CAP + 1).subquery())
+        for name, query in (("live", live), ("missed", waiting))
+    ]
+    return {name: _capped(count) for name, count in db.session.execute(union_all(*counted))}
+
+
+def counts(principal: Principal, wanted: CallFilter) -> dict[str, Count]:
+    """Calls of the segments by direction, and of the very list where it is none (1-4 queries)."""
+    newest = _newest(matching(principal, wanted.of_segment()), Call.direction)
+    rows = db.session.execute(select(newest.c.direction, func.count()).group_by(newest.c.direction))
+    numbers: dict[str | None, int] = {row[0]: row[1] for row in rows}
+    found = {"all": _capped(sum(numbers.values()))}
+    for direction in ("in", "out"):
+        # Within the cap all of them have been read.
+        found[direction] = (
+            _count(principal, wanted.of_segment(direction=direction))
+            if found["all"][1]
+            else (numbers.get(direction, 0), False)
+        )
+    if wanted.of_segment(direction=wanted.direction) != wanted:
+        found["here"] = _count(principal, wanted)
+    return found
+
+
+def _count(principal: Principal, wanted: CallFilter) -> Count:
+    newest = _newest(matching(principal, wanted), Call.id)
+    return _capped(db.session.scalar(select(func.count()).select_from(newest)) or 0)
+
+
+def _newest(query: Select[Any], column: Any) -> Subquery:
+    """As many of the newest calls as are counted: in this order an index is walked."""
+    return query.with_only_columns(column).order_by(*_NEWEST).limit(CAP + 1).subquery()
+
+
+def _capped(count: int) -> Count:
+    return min(count, CAP), count > CAP
+
+
+def export(principal: Principal, wanted: CallFilter) -> Iterator[CallRow]:
+    """All matching calls that the person may take out, the newest first, a chunk a query."""
+    query = matching(principal, wanted).where(export_condition(principal)).order_by(*_NEWEST)
+    place: keyset.Place | None = None
+    while True:
+        part = query.where(keyset.after(Call.started_at, Call.id, place)) if place else query
+        rows = by_ids(principal, list(db.session.scalars(part.limit(EXPORT_CHUNK))))
+        yield from rows
+        if len(rows) < EXPORT_CHUNK:
+            return
+        place = keyset.Place(rows[-1].call.started_at, rows[-1].call.id)
+
+
+def by_ids(principal: Principal, ids: Sequence[int]) -> list[CallRow]:
+    """Whole rows of a page: joined for these alone, not for all that were sorted (1 query)."""
     if not ids:
         return []
-    query = _rows(principal).where(Call.id.in_(ids)).order_by(*_NEWEST)
-    return [_row(principal, *row) for row in db.session.execute(query)]
+    query = rows_query(principal).where(Call.id.in_(ids)).order_by(*_NEWEST)
+    return [row(principal, *found) for found in db.session.execute(query)]
 
 
 def of_contact(principal: Principal, contact_id: int, limit: int = 20) -> list[CallRow]:
     """The contact's latest calls that the person may see."""
     query = visibility.visible(select(Call.id), principal, Call)
     query = query.where(Call.contact_id == contact_id).order_by(*_NEWEST).limit(limit)
-    return _by_ids(principal, list(db.session.scalars(query)))
+    return by_ids(principal, list(db.session.scalars(query)))
 
 
 def lines(principal: Principal) -> list[str]:
-    """Company lines that calls of the last 90 days came through, to choose from."""
-    since = utc_now() - dt.timedelta(days=90)
-    recent = visibility.visible(
-        select(Call.line_number).where(Call.started_at > since), principal, Call
-    )
-    newest = recent.order_by(Call.started_at.desc()).limit(2000).subquery()
+    """Company lines of the last 5000 calls, to choose from; the agency's own numbers, no rows."""
+    if principal.scope(ObjectKind.CALL) is Scope.NONE:
+        return []
+    newest = select(Call.line_number).order_by(Call.started_at.desc()).limit(5000).subquery()
     query = select(newest.c.line_number).where(newest.c.line_number.is_not(None)).distinct()
     return sorted(number for number in db.session.scalars(query) if number)
 
@@ -127,34 +248,28 @@ def recording(principal: Principal, call_id: int) -> StoredFile | None:
     return found
 
 
-def _rows(principal: Principal) -> Any:
+def rows_query(principal: Principal, *more: ColumnElement[Any]) -> Select[Any]:
+    """Calls with what a line shows, whether the deal is shown and the recording heard, ``more``."""
     shown = and_(Deal.id.is_not(None), visibility.condition(principal, Deal))
-    return (
-        select(
-            Call,
-            shown.label("deal_shown"),
-            visibility.recording_condition(principal).label("may_hear"),
-        )
-        .outerjoin(Deal, Deal.id == Call.deal_id)
-        .options(
-            contains_eager(Call.deal).joinedload(Deal.stage),
-            joinedload(Call.source),
-            joinedload(Call.employee),
-            joinedload(Call.contact).options(lazyload(Contact.phones), lazyload(Contact.emails)),
-        )
+    query: Select[Any] = select(
+        Call,
+        shown.label("deal_shown"),
+        visibility.recording_condition(principal).label("may_hear"),
+        *more,
+    )
+    return query.outerjoin(Deal, Deal.id == Call.deal_id).options(
+        # Secrets of the operator are not for a list: decrypting them costs.
+        defer(Call.recording_ref),
+        contains_eager(Call.deal).options(joinedload(Deal.stage), joinedload(Deal.responsible)),
+        joinedload(Call.source),
+        joinedload(Call.employee),
+        joinedload(Call.contact).options(lazyload(Contact.phones), lazyload(Contact.emails)),
+        joinedload(Call.connection).load_only(TelephonyConnection.name),
     )
 
 
-def _row(principal: Principal, call: Call, deal_shown: bool, may_hear: bool) -> CallRow:
-    return CallRow(
-        call=call,
-        number=masking.shown_phone(call.client_number, _hidden(principal, call)),
-        deal_shown=bool(deal_shown),
-        may_hear=bool(may_hear) and call.recording_state == RecordingState.STORED,
-    )
-
-
-def _hidden(principal: Principal, call: Call) -> bool:
+def hidden(principal: Principal, call: Call) -> bool:
+    """Whether this person sees stars instead of the client's number."""
     return contact_masks.hidden(
         principal,
         is_owner=bool(call.contact and call.contact.is_owner),
@@ -162,144 +277,13 @@ def _hidden(principal: Principal, call: Call) -> bool:
     )
 
 
-def _conditions(principal: Principal, wanted: CallFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if wanted.direction:
-        found.append(Call.direction == wanted.direction)
-    if wanted.employee_id:
-        found.append(Call.employee_id == wanted.employee_id)
-    if wanted.line:
-        found.append(Call.line_number == wanted.line)
-    if wanted.source_id:
-        found.append(Call.source_id == wanted.source_id)
-    if wanted.first:
-        found.append(Call.is_first.is_(wanted.first == "first"))
-    if wanted.day_from:
-        found.append(Call.started_at >= day_bounds(wanted.day_from, company_zone())[0])
-    if wanted.day_to:
-        found.append(Call.started_at < day_bounds(wanted.day_to, company_zone())[1])
-    if wanted.result:
-        found.append(_result(wanted.result))
-    if wanted.number:
-        found.append(_number(principal, wanted.number))
-    return found
-
-
-def _result(result: str) -> ColumnElement[bool]:
-    match result:
-        case "missed":
-            return Call.state == CallState.MISSED
-        case "answered":
-            return Call.answered_at.is_not(None)
-        case "live":
-            return and_(Call.state.in_(_LIVE), Call.started_at > utc_now() - LONGEST_CALL)
-        case _:
-            return false()
-
-
-def _number(principal: Principal, text: str) -> ColumnElement[bool]:
-    """Whole numbers by the key, last digits by the contacts' reversed keys: both are indexed.
-
-    Who sees stars may ask for a whole number only: digit by digit he would find it out.
-    """
-    digits = phones.search_digits(text) or ""
-    if len(digits) >= FULL_NUMBER:
-        return Call.client_key == phones.match_key(digits)
-    masked = principal.can(Grant.ONLY_STAFF_CONTACTS) and not principal.is_admin
-    if masked or len(digits) < SHORTEST_TAIL:
-        return false()
-    return Call.contact_id.in_(select(ContactPhone.contact_id).where(tail(digits)))
-
-
-def tail(digits: str) -> ColumnElement[bool]:
-    """Numbers that end with these digits (walks the index of reversed keys)."""
-    start = digits[::-1]
-    # The sign after «9»: no digit is greater.
-    return and_(ContactPhone.key_reversed >= start, ContactPhone.key_reversed < start + ":")
-
-
-# --- the pop-up -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CallCard:
-    """What the pop-up says about a call that is going on."""
-
-    call: Call
-    number: str
-    name: str
-    ordinal: int
-    deal: Deal | None
-    responsible: Employee | None
-    listing: Listing | None
-    is_mine: bool
-    seconds: int
-
-    @property
-    def ringing(self) -> bool:
-        return self.call.state != CallState.ANSWERED
-
-
-def card(principal: Principal, call_id: int) -> CallCard | None:
-    """The card of a call on the line; None when it is over or not this person's to see.
-
-    Beside those who may see the call, it is shown to those whose phone it rings.
-    """
-    query = _rows(principal).where(
-        Call.id == call_id,
-        Call.state.in_(_LIVE),
-        Call.started_at > utc_now() - LONGEST_CALL,
-        or_(visibility.condition(principal, Call), _rings_at(principal)),
-    )
-    found = db.session.execute(query).one_or_none()
-    if found is None:
-        return None
-    call, deal_shown, _may_hear = found
-    begun = call.answered_at or call.started_at
-    return CallCard(
+def row(principal: Principal, call: Call, deal_shown: bool, may_hear: bool) -> CallRow:
+    """A row of ``rows_query`` as this person may see it."""
+    hide, contact = hidden(principal, call), call.contact
+    return CallRow(
         call=call,
-        number=_ringing_number(principal, call),
-        name=call.contact.name if call.contact else "",
-        ordinal=_ordinal(call),
-        deal=call.deal if deal_shown else None,
-        responsible=_responsible(call),
-        listing=_listing(call, deal_shown=bool(deal_shown)),
-        is_mine=call.employee_id == principal.id,
-        seconds=max(0, int((utc_now() - begun).total_seconds())),
+        name=masking.shown_name(contact.name, hide and contact.is_owner) if contact else "",
+        number=masking.shown_phone(call.client_number, hide),
+        deal_shown=bool(deal_shown),
+        may_hear=bool(may_hear) and call.recording_state == RecordingState.STORED,
     )
-
-
-def _rings_at(principal: Principal) -> ColumnElement[bool]:
-    return exists().where(CallLeg.call_id == Call.id, CallLeg.employee_id == principal.id)
-
-
-def _ringing_number(principal: Principal, call: Call) -> str:
-    """Permission 16 shows the number while the call comes in, and only then."""
-    hide = call.state == CallState.ANSWERED and _hidden(principal, call)
-    return masking.shown_phone(call.client_number, hide)
-
-
-def _ordinal(call: Call) -> int:
-    """Which call of this number it is, at most 99; 0 when the number is hidden."""
-    if not call.client_key:
-        return 0
-    earlier = (
-        select(Call.id)
-        .where(Call.client_key == call.client_key, Call.started_at <= call.started_at)
-        .limit(_COUNT_CAP)
-        .subquery()
-    )
-    return db.session.scalar(select(func.count()).select_from(earlier)) or 1
-
-
-def _responsible(call: Call) -> Employee | None:
-    person_id = call.deal.responsible_id if call.deal else None
-    return db.session.get(Employee, person_id) if person_id else None
-
-
-def _listing(call: Call, *, deal_shown: bool) -> Listing | None:
-    """The listing the call is about: named by the appeal, else the deal's."""
-    listing_id = db.session.scalar(select(Appeal.listing_id).where(Appeal.call_id == call.id))
-    if listing_id is None and deal_shown and call.deal:
-        listing_id = call.deal.listing_id
-    return db.session.get(Listing, listing_id) if listing_id else None

@@ -41,7 +41,12 @@ class FoundContact:
     """A contact and his numbers as this person may see them."""
 
     contact: Contact
-    phones: tuple[str, ...]
+    # Id, by which it is called, and the number as it is shown.
+    numbers: tuple[tuple[int, str], ...]
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        return tuple(shown for _pk, shown in self.numbers)
 
 
 @dataclass(slots=True)
@@ -165,7 +170,7 @@ def _found_contact(
         deal_is_own=bool(deal_is_own),
         listing_is_own=bool(listing_is_own),
     )
-    shown = [masking.shown_phone(phone.number, hidden) for phone in contact.phones]
+    shown = [(phone.id, masking.shown_phone(phone.number, hidden)) for phone in contact.phones]
     return FoundContact(contact, tuple(shown))
 
 

@@ -1,11 +1,13 @@
-"""The card that pops up while the phone rings."""
+"""The card that pops up while a telephone rings or is dialled."""
 
 from __future__ import annotations
 
-from flask import abort
+from flask import Response, abort, jsonify, request
 
-from crm.reports import calls
+from crm.models import Employee, db
+from crm.reports import call_card
 from crm.security.principal import current_principal
+from crm.views import call_words
 from crm.views.access import signed_in
 from crm.views.base import CrmView, expose
 
@@ -20,8 +22,20 @@ class CallPopupView(CrmView):
     @expose("/<int:pk>/popup", methods=["GET"])
     @signed_in
     def popup(self, pk: int) -> str:
-        """The card of a call on the line; 404 when it is over or not the person's."""
-        card = calls.card(current_principal(), pk)
+        """The card of a call on the line; 404 when it is over or not the person's.
+
+        ``?new=1``: it is about to appear, so nothing may have been silent for a minute.
+        """
+        principal = current_principal()
+        card = call_card.card(principal, pk, fresh="new" in request.args)
         if card is None:
             abort(404)
-        return self.page("calls/popup.html", card=card, me=current_principal().id)
+        taken = call_words.taken_by(card.call.employee) if card.state == "taken" else ""
+        return self.page("calls/popup.html", card=card, me=principal.id, taken=taken)
+
+    @expose("/taken-by/<int:pk>", methods=["GET"])
+    @signed_in
+    def taken_by(self, pk: int) -> Response:
+        """Who has answered, in words: colleagues' names are no secret, the call is not told."""
+        colleague: Employee = db.session.get(Employee, pk) or abort(404)
+        return jsonify(text=call_words.taken_by(colleague))

@@ -13,7 +13,6 @@ from crm.models import Contact
 from crm.operations import contacts as operations
 from crm.operations.errors import ValidationErrors
 from crm.reports import appeals, calls, contacts
-from crm.security.grants import Grant
 from crm.security.principal import current_principal
 from crm.views import arguments
 from crm.views.access import requires
@@ -110,7 +109,6 @@ class ContactsView(CrmView):
             row=row,
             contact=row.contact,
             editable=contacts.may_edit(principal, row.contact),
-            may_dial=not principal.can(Grant.FORBID_CLICK_TO_CALL),
             deals=contacts.deals(principal, pk),
             listings=contacts.listings(principal, pk),
             calls=calls.of_contact(principal, pk),

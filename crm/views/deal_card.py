@@ -15,7 +15,6 @@ from crm.reports.company import company
 from crm.reports.deal_card import DealSheet
 from crm.reports.stages import stage_book
 from crm.security import visibility
-from crm.security.grants import Grant
 from crm.security.principal import Principal, current_principal
 from crm.values.clock import utc_now
 from crm.views.access import requires
@@ -63,7 +62,6 @@ class DealCardView(CrmView):
             presets=_presets(sheet),
             late=_is_late(sheet),
             now=utc_now(),
-            may_call=not principal.can(Grant.FORBID_CLICK_TO_CALL),
             pipelines=[p for p in book.pipelines if p.id != sheet.deal.pipeline_id],
             field_label=deal_fields.label,
             spam_stage=_spam_stage(sheet),

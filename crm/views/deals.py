@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +22,9 @@ from werkzeug.wrappers import Response as BaseResponse
 from crm.models import Action, ObjectKind, Pipeline, Scope
 from crm.operations import deal_fields, new_deal, saved_views
 from crm.operations.errors import OperationError, ValidationErrors
+from crm.reports import call_card
 from crm.reports import deals as report
+from crm.reports.call_card import CallForDeal
 from crm.reports.company import company_zone, local_today
 from crm.reports.deal_cards import DealCard
 from crm.reports.deal_filters import DealFilters
@@ -32,6 +32,7 @@ from crm.reports.filter_bar import PAGE, filter_bar
 from crm.reports.known_clients import known_clients
 from crm.reports.stages import StageBook, stage_book
 from crm.security.principal import Principal, current_principal
+from crm.views import csv_text
 from crm.views.access import requires
 from crm.views.base import expose
 from crm.views.bulk import MAX_BULK, run_bulk
@@ -43,8 +44,6 @@ _ADD_FIELDS = (
     "contact_name", "contact_email", "source", "amount", "need_kind", "need_rooms",
     "need_districts", "need_text", "payment", "comment",
 )  # fmt: skip
-# A cell that begins so is a formula for a spreadsheet.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class DealsView(DealCardView):
@@ -121,11 +120,16 @@ class DealsView(DealCardView):
     @expose("/add", methods=["GET", "POST"])
     @requires("add")
     def add(self) -> BaseResponse | str:
-        """The form of a new deal; refused input comes back with what is wrong beside it."""
-        book, errors = stage_book(), {}
+        """The form of a new deal; refused input comes back with what is wrong beside it.
+
+        ``?call=``: from a call, which gives the client and comes to belong to the deal.
+        """
+        book, errors, call = stage_book(), {}, _call_or_404()
+        if call is not None and call.call.deal_id is not None:
+            return _to_deal_of(call)
         if request.method == "POST":
             try:
-                deal_id = _create(current_principal())
+                deal_id = _create(current_principal(), call)
             except ValidationErrors as error:
                 errors = {item.field: item.message for item in error.errors}
             except OperationError as error:
@@ -133,10 +137,12 @@ class DealsView(DealCardView):
             else:
                 flash(_("Сделка создана."), "success")
                 return redirect(url_for("DealsView.show", deal_id=deal_id))
-        pipeline = book.pipeline(_number("pipeline"))
+        wanted = _number("pipeline") or (call.call.connection.pipeline_id if call else None)
+        pipeline = book.pipeline(wanted)
         return self.page(
             "deals/add.html",
             errors=errors,
+            call=call,
             typed=request.form,
             pipelines=[(p.id, p.name) for p in book.pipelines],
             pipeline=pipeline,
@@ -147,8 +153,10 @@ class DealsView(DealCardView):
     @expose("/known")
     @requires("add")
     def known(self) -> str:
-        """Who is already known behind ``?phone=``, as HTML."""
-        found = known_clients(current_principal(), request.args.get("phone", "")[:40])
+        """Who is already known behind ``?phone=`` or the number of ``?call=``, as HTML."""
+        call = _call_or_404()
+        number = call.call.client_number if call else request.args.get("phone", "")[:40]
+        found = known_clients(current_principal(), number or "")
         return render_template("deals/_known.html", known=found)
 
     # --- saved views -----------------------------------------------------------------
@@ -275,11 +283,10 @@ def _csv(cards: Iterator[DealCard], book: StageBook) -> Iterator[str]:
         _("Источник"), _("Канал"), _("Ответственный"), _("Следующая задача"), _("Срок задачи"),
         _("Создана"),
     )  # fmt: skip
-    # The mark lets Excel read Cyrillic.
-    yield "\ufeff" + _line(heads)
+    yield csv_text.MARK + csv_text.line(heads)
     for card in cards:
         stage = book.stages.get(card.stage_id)
-        yield _line((
+        yield csv_text.line((
             card.id, card.name, card.phone, stage.pipeline.name if stage else "",
             stage.name if stage else "", card.amount if card.amount is not None else "",
             card.need, card.source, channel_label(card.channel), card.responsible,
@@ -289,16 +296,6 @@ def _csv(cards: Iterator[DealCard], book: StageBook) -> Iterator[str]:
 
 def _local(moment: Any) -> str:
     return moment.astimezone(company_zone()).strftime("%Y-%m-%d %H:%M") if moment else ""
-
-
-def _line(values: tuple[Any, ...]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, delimiter=";").writerow([_safe(value) for value in values])
-    return buffer.getvalue()
-
-
-def _safe(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _bulk_ids(principal: Principal, body: Payload) -> list[int]:
@@ -324,7 +321,23 @@ def _bulk_ids(principal: Principal, body: Payload) -> list[int]:
 # --- new deal --------------------------------------------------------------------------
 
 
-def _create(by: Principal) -> int:
+def _call_or_404() -> CallForDeal | None:
+    """The call named in the address."""
+    if "call" not in request.args:
+        return None
+    call = call_card.for_deal(current_principal(), _number("call") or 0)
+    return call or abort(404)
+
+
+def _to_deal_of(call: CallForDeal) -> BaseResponse:
+    """Two people at once: the second is led to what the first has made."""
+    if call.deal is None:
+        flash(_("У этого звонка уже есть сделка, её ведёт другой сотрудник."), "warning")
+        return redirect(url_for("DealsView.index"))
+    return redirect(url_for("DealsView.show", deal_id=call.deal.id))
+
+
+def _create(by: Principal, call: CallForDeal | None) -> int:
     form = request.form
     pipeline_id = form.get("pipeline_id", "")
     if not pipeline_id.isdecimal() or len(pipeline_id) > 9:  # noqa: PLR2004
@@ -333,6 +346,7 @@ def _create(by: Principal) -> int:
         pipeline_id=int(pipeline_id),
         by=by,
         phone=form.get("contact_phone", "").strip()[:40],
+        call_id=call.call.id if call else None,
         confirmed=form.get("confirmed") == "y",
         values={code: form[code] for code in _ADD_FIELDS if form.get(code)},
     )

@@ -22,6 +22,7 @@ _VIEWS: dict[str, LazyString] = {
     "Tasks": _l("Задачи"),
     "Appeals": _l("Обращения"),
     "Calls": _l("Звонки"),
+    "CallStats": _l("Статистика звонков"),
     "Listings": _l("Объекты"),
     "Contacts": _l("Контакты"),
     "Feeds": _l("Реклама: фиды"),

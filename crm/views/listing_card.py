@@ -15,7 +15,6 @@ from crm.operations.errors import Conflict, FieldError, OperationError, Validati
 from crm.reports import listing_card
 from crm.reports.listing_card import ListingSheet
 from crm.security import visibility
-from crm.security.grants import Grant
 from crm.security.principal import Principal, current_principal
 from crm.views import listing_ads
 from crm.views import listing_labels as labels
@@ -53,7 +52,6 @@ class ListingCardView(CrmView):
             feed=listing_card.listing_feed(listing_id),
             states=_next_states(sheet),
             doubles=listing_doubles.find_doubles(sheet.listing, principal) if asked else [],
-            may_call=not principal.can(Grant.FORBID_CLICK_TO_CALL),
         )
 
     @expose("/<int:listing_id>/feed", methods=["GET"])

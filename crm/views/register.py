@@ -10,7 +10,9 @@ from crm.views.account import AccountView, limit_login
 from crm.views.appeals import AppealsView
 from crm.views.board import BoardView
 from crm.views.call_popup import CallPopupView
-from crm.views.calls import CallsApi, CallsView
+from crm.views.call_stats import CallStatsView
+from crm.views.calls import CallsView
+from crm.views.calls_api import CallsApi
 from crm.views.contacts import ContactsView
 from crm.views.deals import DealsView
 from crm.views.deals_api import DealApi
@@ -41,6 +43,7 @@ VIEWS: tuple[type, ...] = (
     *SETTINGS,
     CallsView,
     CallPopupView,
+    CallStatsView,
     AppealsView,
     ContactsView,
     ListingsView,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
+from crm.models import ObjectKind, Scope
 from crm.reports.company import company, company_zone
 from crm.reports.counters import CAP, menu_counters
-from crm.security.principal import current_principal
+from crm.security.grants import Grant
+from crm.security.principal import Principal, current_principal
 from crm.values import formats, phones
 from crm.values.clock import utc_now
 from crm.views.demo_people import DemoPeople
@@ -37,14 +39,26 @@ class MenuItem:
     permission: str = "can_list"
     counter: str = ""
     hot: bool = False
+    # The page that stands in for those who may open that alone: its endpoint, its view, and the
+    # objects of which they must see some.
+    instead: tuple[str, str, ObjectKind] | None = None
 
 
+_CALL_STATS = ("CallStatsView.index", "CallStats", ObjectKind.CALL)
 DAILY = (
     MenuItem(_l("Доска"), "BoardView.index", "layout-kanban", "Deals"),
     MenuItem(_l("Сделки"), "DealsView.index", "briefcase", "Deals", counter="deals"),
     MenuItem(_l("Задачи"), "TasksView.index", "checkbox", "Tasks", counter="tasks", hot=True),
     MenuItem(_l("Обращения"), "AppealsView.index", "inbox", "Appeals", counter="appeals", hot=True),
-    MenuItem(_l("Звонки"), "CallsView.index", "phone", "Calls"),
+    MenuItem(
+        _l("Звонки"),
+        "CallsView.index",
+        "phone",
+        "Calls",
+        counter="calls",
+        hot=True,
+        instead=_CALL_STATS,
+    ),
     MenuItem(_l("Объекты"), "ListingsView.index", "home", "Listings", counter="listings"),
     MenuItem(_l("Контакты"), "ContactsView.index", "address-book", "Contacts"),
 )
@@ -79,6 +93,7 @@ def install(app: Flask) -> None:
         view_label=view_label,
         demo_people=DemoPeople(),
         may=lambda permission, view: current_principal().may_open(permission, view),
+        may_dial=may_dial,
     )
     # A page asks for some 250 texts; the stock lookup finds the catalogue anew for each.
     app.jinja_env.globals.update(gettext=translate, ngettext=translate_plural, _=translate)
@@ -117,6 +132,13 @@ def _catalogue() -> Any:
     return g.catalogue
 
 
+def may_dial() -> bool:
+    """Whether buttons that call a client are shown to the person (permission 15)."""
+    principal = current_principal()
+    forbidden = principal.can(Grant.FORBID_CLICK_TO_CALL)
+    return not forbidden and principal.may_open("can_list", "Calls")
+
+
 # --- menu ---------------------------------------------------------------------
 
 
@@ -149,12 +171,22 @@ def first_page() -> str:
 
 def _entries(items: tuple[MenuItem, ...]) -> list[dict[str, Any]]:
     principal = current_principal()
+    reached = [_within_reach(item, principal) for item in items]
     return [
-        _entry(item)
-        for item in items
-        if item.endpoint in current_app.view_functions
-        and principal.may_open(item.permission, item.view)
+        _entry(item) for item in reached if item and item.endpoint in current_app.view_functions
     ]
+
+
+def _within_reach(item: MenuItem, principal: Principal) -> MenuItem | None:
+    """The item, or the page that stands in for it; None when the person may open neither."""
+    if principal.may_open(item.permission, item.view):
+        return item
+    if item.instead is None:
+        return None
+    endpoint, view, kind = item.instead
+    if not principal.may_open(item.permission, view) or principal.scope(kind) is Scope.NONE:
+        return None
+    return replace(item, endpoint=endpoint, view=view, counter="")
 
 
 def _entry(item: MenuItem) -> dict[str, Any]:

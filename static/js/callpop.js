@@ -1,9 +1,11 @@
-/* The card of an incoming call, on every page. It comes with kv:call.ringing and goes when the call is answered by another or is over. */
-import { ApiError, el, on } from "./kit.js";
+/* The card of a call, on every page. It comes with kv:call.ringing (somebody calls) or kv:call.dialling (one calls oneself) and goes when the call is over,
+   or a moment after another has answered: so long it says who. */
+import { api, ApiError, el, on } from "./kit.js";
 
 const REMEMBERED = "kv-calls";
 const LOOK_AGAIN_MS = 20000;
-const cards = new Map(); // call id -> { node, began }
+const TAKEN_MS = 4000;
+const cards = new Map(); // call id -> { node, began, taken }
 const turns = new Map(); // call id -> how often it was asked for or taken away: a late answer is not shown
 
 function turn(id) {
@@ -43,8 +45,8 @@ function remove(id) {
   if (cards.delete(id)) remember();
 }
 
-async function fetchCard(id) {
-  const response = await fetch(`/calls/${id}/popup`, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+async function fetchCard(id, fresh) {
+  const response = await fetch(`/calls/${id}/popup${fresh ? "?new=1" : ""}`, { headers: { Accept: "text/html" }, credentials: "same-origin" });
   if (response.status === 404 || response.redirected) return null;
   if (!response.ok) throw new ApiError(String(response.status), response.status);
   const holder = document.createElement("template");
@@ -52,17 +54,18 @@ async function fetchCard(id) {
   return holder.content.querySelector("[data-call-pop]");
 }
 
-async function show(id) {
+async function show(id, fresh = false) {
+  if (cards.get(id)?.taken) return;
   const asked = turn(id);
   let node;
   try {
-    node = await fetchCard(id);
+    node = await fetchCard(id, fresh && !cards.has(id));
   } catch (error) {
     if (error instanceof ApiError || error instanceof TypeError) return; // no answer now: the next look brings it
     throw error;
   }
   if (turns.get(id) !== asked) return; // it has ended, or was asked for again, meanwhile
-  if (!node) return remove(id);
+  if (!node || node.dataset.state === "taken") return remove(id);
   const began = Date.now() - Number(node.dataset.seconds) * 1000;
   const before = cards.get(id);
   if (before) before.node.replaceWith(node);
@@ -72,7 +75,8 @@ async function show(id) {
 }
 
 function tick() {
-  for (const { node, began } of cards.values()) {
+  for (const { node, began, taken } of cards.values()) {
+    if (taken) continue;
     const seconds = Math.max(0, Math.floor((Date.now() - began) / 1000));
     const shown = [Math.floor(seconds / 60), seconds % 60].map((part) => String(part).padStart(2, "0")).join(":");
     node.querySelector("[data-call-timer]").textContent = shown;
@@ -82,7 +86,30 @@ function tick() {
 function onAnswered({ call_id: id, employee_id: employee }) {
   if (!cards.has(id)) return;
   if (String(employee) === document.body.dataset.userId) show(id);
+  else if (employee) tellWho(id, employee);
   else remove(id);
+}
+
+/** The card says who has answered, and goes. */
+async function tellWho(id, employee) {
+  const card = cards.get(id);
+  if (card.taken) return;
+  card.taken = true;
+  turn(id);
+  setTimeout(() => remove(id), TAKEN_MS);
+  try {
+    const { text } = await api(`/calls/taken-by/${employee}`);
+    card.node.querySelector(".bar b").textContent = text;
+    card.node.dataset.state = "taken";
+    card.node.classList.add("kv-pop-talk");
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    remove(id); // no answer: the call is not ours all the same
+  }
+}
+
+function lookAgain() {
+  [...cards.keys()].forEach((id) => show(id));
 }
 
 function onKey(event) {
@@ -93,16 +120,16 @@ function onKey(event) {
 function start() {
   if (window.kvCallPop || !document.body.dataset.userId) return;
   window.kvCallPop = { show, remove };
-  document.addEventListener("kv:call.ringing", (event) => show(event.detail.call_id));
+  for (const kind of ["ringing", "dialling"]) document.addEventListener(`kv:call.${kind}`, (event) => show(event.detail.call_id, true));
   document.addEventListener("kv:call.answered", (event) => onAnswered(event.detail));
-  document.addEventListener("kv:call.ended", (event) => remove(event.detail.call_id));
-  document.addEventListener("kv:resync", () => [...cards.keys()].forEach(show));
+  document.addEventListener("kv:call.ended", (event) => !cards.get(event.detail.call_id)?.taken && remove(event.detail.call_id));
+  document.addEventListener("kv:resync", lookAgain);
   document.addEventListener("keydown", onKey);
   on(document, "click", "[data-call-hide]", (event, button) => remove(Number(button.closest("[data-call-pop]").dataset.callPop)));
   setInterval(tick, 1000);
   // An event of the end may be lost with the connection.
-  setInterval(() => [...cards.keys()].forEach(show), LOOK_AGAIN_MS);
-  remembered().forEach(show);
+  setInterval(lookAgain, LOOK_AGAIN_MS);
+  remembered().forEach((id) => show(id));
 }
 
 start();

@@ -122,9 +122,9 @@ class TestAccept:
         keys_while_reading: list[set[str]] = []
         real = inbox._oldest
 
-        def spy(*args: Any) -> Any:
+        def spy(*args: Any, **options: Any) -> Any:
             keys_while_reading.append(set(redis.keys))
-            return real(*args)
+            return real(*args, **options)
 
         monkeypatch.setattr(inbox, "_oldest", spy)
         inbox.drain()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import os
 import shutil
 import threading
+import wave
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,15 +17,16 @@ from flask.sessions import SecureCookieSessionInterface
 from sqlalchemy import select
 from werkzeug.serving import make_server
 
-from crm.models import CallState, Employee, Pipeline, db
-from crm.operations import bus, search_index
+from crm.models import CallState, Employee, Pipeline, RecordingState, db
+from crm.operations import bus, dialling, files, search_index
+from crm.operations.errors import Conflict
 from crm.operations.transaction import transaction
 from crm.security import sessions
 from crm.values.clock import utc_now
 from tests import people as people_module
 from tests.conftest import CSRF
 from tests.factories import Factory
-from tests.views.telephony_rows import ringing
+from tests.views.telephony_rows import call, ringing
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -111,7 +115,11 @@ def test_a_call_pops_up_and_goes(page: Any, site: str, factory: Factory) -> None
     playwright.expect(cards(page)).to_have_count(2)
 
     tell(page, "call.answered", call_id=second.id, employee_id=factory.people["head"].id)
-    playwright.expect(cards(page)).to_have_count(1)
+    taken = page.locator(f'[data-call-pop="{second.id}"]')
+    playwright.expect(taken).to_contain_text("Ответил Head Тестов")
+    tell(page, "call.ended", call_id=second.id)
+    playwright.expect(taken).to_be_visible()
+    playwright.expect(cards(page)).to_have_count(1, timeout=8_000)
     first.state, first.answered_at = CallState.ANSWERED, utc_now()
     first.employee_id = factory.people["manager"].id
     db.session.commit()
@@ -122,11 +130,10 @@ def test_a_call_pops_up_and_goes(page: Any, site: str, factory: Factory) -> None
 
 
 def test_the_card_can_be_hidden(page: Any, site: str, factory: Factory) -> None:
-    calls = [ringing(factory.deal()) for _ in range(2)]
     page.goto(f"{site}/calls")
-    for call in calls:
-        tell(page, "call.ringing", call_id=call.id)
-        page.locator(f'[data-call-pop="{call.id}"]').wait_for()
+    for live in [ringing(factory.deal()) for _ in range(2)]:
+        tell(page, "call.ringing", call_id=live.id)
+        page.locator(f'[data-call-pop="{live.id}"]').wait_for()
     page.keyboard.press("Escape")
     playwright.expect(cards(page)).to_have_count(1)
     cards(page).get_by_role("button", name="Скрыть").click()
@@ -137,9 +144,9 @@ def test_the_card_can_be_hidden(page: Any, site: str, factory: Factory) -> None:
 
 def test_the_deal_is_one_click_away(page: Any, site: str, factory: Factory) -> None:
     deal = factory.deal()
-    call = ringing(deal)
+    live = ringing(deal)
     page.goto(f"{site}/calls")
-    tell(page, "call.ringing", call_id=call.id)
+    tell(page, "call.ringing", call_id=live.id)
     cards(page).get_by_role("link", name="Открыть сделку").click()
     page.wait_for_url(f"**/deals/{deal.id}")
 
@@ -147,10 +154,200 @@ def test_the_deal_is_one_click_away(page: Any, site: str, factory: Factory) -> N
 def test_a_foreign_call_does_not_show(page: Any, site: str, factory: Factory) -> None:
     foreign = ringing(factory.deal("stranger"))
     page.goto(f"{site}/calls")
-    with page.expect_response(f"**/calls/{foreign.id}/popup") as answer:
+    with page.expect_response(f"**/calls/{foreign.id}/popup?new=1") as answer:
         tell(page, "call.ringing", call_id=foreign.id)
     assert answer.value.status == 404
     assert cards(page).count() == 0
+
+
+def test_an_old_ringing_does_not_pop_up(page: Any, site: str, factory: Factory) -> None:
+    old = ringing(factory.deal())
+    old.updated_at = utc_now() - dt.timedelta(seconds=90)
+    db.session.commit()
+    page.goto(f"{site}/calls")
+    with page.expect_response(f"**/calls/{old.id}/popup?new=1") as answer:
+        tell(page, "call.ringing", call_id=old.id)
+    assert answer.value.status == 404
+    assert cards(page).count() == 0
+
+
+# --- dialling -------------------------------------------------------------------------------------
+
+
+def step(call: Any, page: Any, kind: str, **values: Any) -> None:
+    """The operator tells of the call, and the browser hears of it."""
+    for name, value in values.items():
+        setattr(call, name, value)
+    db.session.commit()
+    tell(page, f"call.{kind}", call_id=call.id, employee_id=call.employee_id)
+
+
+@pytest.fixture
+def ordered(monkeypatch: pytest.MonkeyPatch, factory: Factory) -> Any:
+    """Dialling gives this call, which waits for its events."""
+    deal = factory.deal(contact=factory.contact("Ольга Мартынова", "+79215540813"))
+    live = ringing(
+        deal, direction="out", state=CallState.NEW, employee_id=factory.people["manager"].id
+    )
+    asked: list[dict[str, Any]] = []
+
+    def place(_by: Any, **wanted: Any) -> Any:
+        asked.append(wanted)
+        return live
+
+    monkeypatch.setattr(dialling, "click_to_call", place)
+    live.asked = asked
+    return live
+
+
+def test_the_button_tells_how_the_call_goes(
+    page: Any, site: str, factory: Factory, ordered: Any
+) -> None:
+    page.goto(f"{site}/deals/{ordered.deal_id}")
+    button = page.locator("button[data-call]").first
+    button.click()
+    playwright.expect(button).to_have_attribute("data-call-state", "ordered")
+    playwright.expect(button).to_contain_text("Звоним вам")
+    assert ordered.asked[0]["deal_id"] == ordered.deal_id
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    step(ordered, page, "dialling", state=CallState.RINGING)
+    playwright.expect(button).to_contain_text("Звоним клиенту")
+    step(ordered, page, "answered", state=CallState.ANSWERED, answered_at=utc_now())
+    playwright.expect(button).to_have_attribute("data-call-state", "talking")
+    playwright.expect(button).to_contain_text("00:0")
+    step(ordered, page, "ended", state=CallState.ENDED, talk=65, result="answered")
+    playwright.expect(button).to_contain_text("Завершён 01:05")
+    playwright.expect(button).to_contain_text("+7 921 554-08-13", timeout=8_000)
+
+
+def test_the_button_says_why_nobody_was_reached(page: Any, site: str, ordered: Any) -> None:
+    page.goto(f"{site}/calls")
+    button = page.locator("button[data-call-again]").first
+    button.click()
+    playwright.expect(button).to_contain_text("Звоним вам")
+    step(ordered, page, "ended", state=CallState.ENDED, result="busy")
+    playwright.expect(button).to_have_attribute("data-call-state", "failed")
+    playwright.expect(button).to_contain_text("Занято")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_refusal_to_dial_is_told_and_the_button_is_free_again(
+    page: Any, site: str, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any, **_wanted: Any) -> Any:
+        raise Conflict("Вам не назначен внутренний номер")
+
+    monkeypatch.setattr(dialling, "click_to_call", refuse)
+    deal = factory.deal()
+    page.goto(f"{site}/deals/{deal.id}")
+    button = page.locator("button[data-call]").first
+    button.click()
+    playwright.expect(page.get_by_text("Вам не назначен внутренний номер")).to_be_visible()
+    playwright.expect(button).to_be_enabled()
+    assert button.get_attribute("data-call-state") is None
+
+
+def test_ones_own_call_pops_up_and_vanishes_at_its_end(page: Any, site: str, ordered: Any) -> None:
+    page.goto(f"{site}/tasks")
+    tell(page, "call.dialling", call_id=ordered.id)
+    playwright.expect(cards(page)).to_contain_text("Звоним вам")
+    step(ordered, page, "dialling", state=CallState.RINGING)
+    playwright.expect(cards(page)).to_contain_text("Звоним клиенту")
+    step(ordered, page, "answered", state=CallState.ANSWERED, answered_at=utc_now())
+    playwright.expect(cards(page)).to_contain_text("Вы на связи")
+    step(ordered, page, "ended", state=CallState.ENDED)
+    playwright.expect(cards(page)).to_have_count(0)
+
+
+# --- recordings -----------------------------------------------------------------------------------
+
+
+def recorded(deal: Any) -> Any:
+    """A call with ten seconds of silence."""
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setparams((1, 1, 8000, 0, "NONE", ""))
+        file.writeframes(b"\x80" * 80_000)
+    stored = files.store_bytes(sound.getvalue(), "audio/wav", kind="recordings")
+    return call(deal, talk=10, recording_state=RecordingState.STORED, recording_file_id=stored.id)
+
+
+def test_the_player(page: Any, site: str, factory: Factory) -> None:
+    first, second = (recorded(factory.deal()) for _ in range(2))
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url) if "/recording" in sent.url else None)
+    page.goto(f"{site}/calls")
+    players = [page.locator(f'[data-player]:has([src*="/{c.id}/"])') for c in (first, second)]
+    playwright.expect(players[0].locator("[data-player-rate]")).to_have_text("1×")
+    assert asked == [], "nothing is loaded before the first press"
+    players[0].locator("[data-player-rate]").click()
+    play = players[0].locator("[data-player-play]")
+    play.click()
+    playwright.expect(play).to_have_attribute("aria-label", "Пауза")
+    paused = "node => node.querySelector('audio').paused"
+    assert players[0].evaluate("node => node.querySelector('audio').playbackRate") == 1.25
+    page.keyboard.press("ArrowRight")
+    assert players[0].evaluate("node => node.querySelector('audio').currentTime") >= 5
+    page.keyboard.press("Space")
+    playwright.expect(play).to_have_attribute("aria-label", "Слушать запись")
+    players[0].locator("[data-player-seek]").focus()
+    page.keyboard.press("Space")
+    playwright.expect(play).to_have_attribute("aria-label", "Пауза")
+    players[1].locator("[data-player-play]").click()
+    playwright.expect(play).to_have_attribute("aria-label", "Слушать запись")
+    assert not players[1].evaluate(paused)
+    assert players[1].evaluate("node => node.querySelector('audio').playbackRate") == 1.25
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.reload()
+    playwright.expect(players[1].locator("[data-player-rate]")).to_have_text("1,25×")
+
+
+# --- calling back ---------------------------------------------------------------------------------
+
+
+def test_a_mark_of_calling_back_and_its_undoing(page: Any, site: str, factory: Factory) -> None:
+    made = call(
+        factory.deal(contact=factory.contact("Ольга Мартынова")),
+        state=CallState.MISSED,
+        talk=None,
+        employee_id=None,
+        callback_due_at=utc_now() - dt.timedelta(minutes=12),
+    )
+    page.goto(f"{site}/calls?result=missed")
+    line = page.locator(f'tr[data-missed="{made.id}"]')
+    playwright.expect(line).to_contain_text("просрочено 12 мин")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    line.get_by_role("button", name="Перезвонил").click()
+    playwright.expect(line).to_contain_text("перезвонили через")
+    playwright.expect(line.locator("[data-called-back]")).to_have_count(0)
+    page.get_by_role("button", name="Отменить").click()
+    playwright.expect(line).to_contain_text("просрочено")
+
+
+def test_the_filter_is_chosen_in_a_dialog_and_taken_away_by_its_chip(
+    page: Any, site: str, factory: Factory
+) -> None:
+    call(factory.deal(contact=factory.contact("Ольга Мартынова")), talk=30)
+    call(factory.deal(contact=factory.contact("Борис Фомин")), talk=300)
+    page.goto(f"{site}/calls")
+    page.get_by_role("button", name="Фильтр").click()
+    page.get_by_label("Разговор от, мин").fill("1:30")
+    page.get_by_role("button", name="Показать").click()
+    page.wait_for_url("**/calls?talk_from=1*")
+    playwright.expect(page.get_by_text("Борис Фомин")).to_be_visible()
+    playwright.expect(page.get_by_text("Ольга Мартынова")).to_have_count(0)
+    page.get_by_role("link", name="Убрать: Разговор от 1:30 мин").click()
+    playwright.expect(page.get_by_text("Ольга Мартынова")).to_be_visible()
+    page.get_by_role("button", name="За всё время").click()
+    page.get_by_role("link", name="Вчера").click()
+    page.wait_for_url("**/calls?period=yesterday")
+    playwright.expect(page.get_by_text("Таких звонков нет")).to_be_visible()
+    page.get_by_role("link", name="Убрать: Вчера").click()
+    segments = page.locator(".kv-head .kv-seg a small")
+    playwright.expect(segments).to_have_text(["2", "2"])
+
+
+# --- search ---------------------------------------------------------------------------------------
 
 
 def test_search_by_the_keyboard(page: Any, site: str, factory: Factory) -> None:
