@@ -1,6 +1,7 @@
 """All benchmarks, one after another. ``BENCH_DATABASE_URL`` runs pages and webhooks on PostgreSQL.
 
 Ratios against bare baselines of the same run are what counts; milliseconds depend on the machine.
+The storm is not among them, it takes half an hour: ``python benchmarks/storm.py --help``.
 """
 
 from __future__ import annotations
