@@ -19,7 +19,7 @@ from flask import (
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
-from crm.models import Action, ObjectKind, Pipeline, Scope
+from crm.models import Action, Contact, ObjectKind, Pipeline, Scope
 from crm.operations import deal_fields, new_deal, saved_views
 from crm.operations.errors import OperationError, ValidationErrors
 from crm.reports import call_card
@@ -31,6 +31,7 @@ from crm.reports.deal_filters import DealFilters
 from crm.reports.filter_bar import PAGE, filter_bar
 from crm.reports.known_clients import known_clients
 from crm.reports.stages import StageBook, stage_book
+from crm.security import visibility
 from crm.security.principal import Principal, current_principal
 from crm.views import csv_text
 from crm.views.access import requires
@@ -122,14 +123,16 @@ class DealsView(DealCardView):
     def add(self) -> BaseResponse | str:
         """The form of a new deal; refused input comes back with what is wrong beside it.
 
-        ``?call=``: from a call, which gives the client and comes to belong to the deal.
+        ``?call=``: from a call, which gives the client and comes to belong to the deal;
+        ``?contact=``: for a client that is known.
         """
         book, errors, call = stage_book(), {}, _call_or_404()
+        contact = _contact_or_404()
         if call is not None and call.call.deal_id is not None:
             return _to_deal_of(call)
         if request.method == "POST":
             try:
-                deal_id = _create(current_principal(), call)
+                deal_id = _create(current_principal(), call, contact)
             except ValidationErrors as error:
                 errors = {item.field: item.message for item in error.errors}
             except OperationError as error:
@@ -143,6 +146,7 @@ class DealsView(DealCardView):
             "deals/add.html",
             errors=errors,
             call=call,
+            contact=contact,
             typed=request.form,
             pipelines=[(p.id, p.name) for p in book.pipelines],
             pipeline=pipeline,
@@ -329,6 +333,16 @@ def _call_or_404() -> CallForDeal | None:
     return call or abort(404)
 
 
+def _contact_or_404() -> Contact | None:
+    """The client named in the address."""
+    if "contact" not in request.args:
+        return None
+    found: Contact | None = visibility.get_visible(
+        current_principal(), Contact, _number("contact") or 0
+    )
+    return found or abort(404)
+
+
 def _to_deal_of(call: CallForDeal) -> BaseResponse:
     """Two people at once: the second is led to what the first has made."""
     if call.deal is None:
@@ -337,7 +351,7 @@ def _to_deal_of(call: CallForDeal) -> BaseResponse:
     return redirect(url_for("DealsView.show", deal_id=call.deal.id))
 
 
-def _create(by: Principal, call: CallForDeal | None) -> int:
+def _create(by: Principal, call: CallForDeal | None, contact: Contact | None) -> int:
     form = request.form
     pipeline_id = form.get("pipeline_id", "")
     if not pipeline_id.isdecimal() or len(pipeline_id) > 9:  # noqa: PLR2004
@@ -346,6 +360,7 @@ def _create(by: Principal, call: CallForDeal | None) -> int:
         pipeline_id=int(pipeline_id),
         by=by,
         phone=form.get("contact_phone", "").strip()[:40],
+        contact_id=contact.id if contact else None,
         call_id=call.call.id if call else None,
         confirmed=form.get("confirmed") == "y",
         values={code: form[code] for code in _ADD_FIELDS if form.get(code)},

@@ -441,3 +441,24 @@ def test_known_client_of_another_shows_only_who_holds_him(make: Factory, sign_in
     assert "Stranger Тестов" in text
     assert "Тайный" not in text
     assert "Тайный Клиент" in sign_in("director").get(address).text
+
+
+def test_a_deal_for_a_known_client_begins_with_him(sign_in: Any, make: Factory) -> None:
+    contact = make.contact("Пётр Сомов", responsible_id=make.people["manager"].id)
+    source = make.source("Рекомендация")
+    manager, path = sign_in("manager"), f"/deals/add?contact={contact.id}"
+    page = manager.get(path).text
+    assert "Пётр Сомов" in page
+    assert 'name="contact_phone"' not in page
+    data = {"pipeline_id": str(make.pipeline.id), "source": str(source.id)}
+    assert manager.post(path, data=data).status_code == 302
+    deal = db.session.scalars(select(Deal).where(Deal.contact_id == contact.id)).one()
+    assert deal.responsible_id == make.people["manager"].id
+
+
+def test_a_client_out_of_sight_cannot_be_taken_for_a_deal(sign_in: Any, make: Factory) -> None:
+    contact = make.contact("Чужой", responsible_id=make.people["stranger"].id)
+    manager = sign_in("manager")
+    assert manager.get(f"/deals/add?contact={contact.id}").status_code == 404
+    assert manager.post(f"/deals/add?contact={contact.id}", data={}).status_code == 404
+    assert manager.get("/deals/add?contact=x").status_code == 404
