@@ -52,14 +52,15 @@ def hours(connection: TelephonyConnection) -> WorkHours:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """When a call had seemed to begin, and when somebody had seemed to meet the client in it."""
+    """When a call had seemed to begin, and when somebody had seemed to talk in it."""
 
     began: dt.datetime
-    met: dt.datetime
+    talked: dt.datetime | None
 
     @classmethod
     def of(cls, call: Call) -> Moments:
-        return cls(call.started_at, call.answered_at or call.started_at)
+        talked = call_state.was_answered(call)
+        return cls(call.started_at, (call.answered_at or call.started_at) if talked else None)
 
 
 def follow(call: Call, connection: TelephonyConnection, was: Moments | None = None) -> None:
@@ -70,7 +71,7 @@ def follow(call: Call, connection: TelephonyConnection, was: Moments | None = No
     """
     if not call.client_key:
         return
-    if was is not None and call.started_at < was.began:
+    if was is not None:
         _take_back(call, was)
     if call.direction == Direction.OUT.value:
         _attempted(call)
@@ -163,16 +164,17 @@ def _attempted(call: Call) -> None:
 
 def _take_back(call: Call, was: Moments) -> None:
     """The operator told late when the call was: what it had seemed to settle came after it."""
+    has_settled = call.direction == Direction.OUT.value or was.talked is not None
+    if call.started_at >= was.began or not has_settled:
+        return
     query = select(Call).where(
         _same_client(call),
         Call.callback_due_at.is_not(None),
         Call.started_at > call.started_at,
         Call.started_at <= was.began,
+        Call.called_back_at.is_not(None),
         # What a person has ticked off, or another call has settled, stays.
-        or_(
-            Call.reached_at == was.met,
-            and_(Call.reached_at.is_(None), Call.called_back_at.is_not(None)),
-        ),
+        or_(Call.reached_at.is_(None), Call.reached_at.in_((was.began, was.talked))),
     )
     for missed in db.session.scalars(query.order_by(Call.id)):
         missed.called_back_at = missed.reached_at = None

@@ -87,12 +87,21 @@ def open_tasks() -> list[Task]:
 
 
 @pytest.mark.parametrize("direction", [Direction.IN, Direction.OUT])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (CallKind.RINGING, CallKind.ANSWERED),
+        (CallKind.ANSWERED, CallKind.RINGING),
+        (CallKind.ENDED, CallKind.RINGING, CallKind.ANSWERED),
+    ],
+)
 def test_a_talk_that_was_before_the_missed_call_settles_nothing(
-    mango: TelephonyConnection, direction: Direction
+    mango: TelephonyConnection, direction: Direction, kinds: tuple[CallKind, ...]
 ) -> None:
     calls.apply(missed(mango, ago(30)), mango)
-    for kind in (CallKind.RINGING, CallKind.ANSWERED):
-        calls.apply(live(mango, kind, direction=direction), mango)
+    for kind in kinds:
+        talk = {"result": CallResult.ANSWERED} if kind is CallKind.ENDED else {}
+        calls.apply(live(mango, kind, direction=direction, **talk), mango)
     assert call_of("m1").reached_at is not None
     assert open_tasks() == []
     calls.apply(record(mango, ago(60), direction=direction), mango)
