@@ -26,7 +26,7 @@ def drain_without_queue() -> None:
 def wake_worker() -> None:
     """The queue is back: what came meanwhile waits for a worker."""
     with job_context():
-        inbox.wake()
+        inbox.wake_anew()
 
 
 def purge() -> None:

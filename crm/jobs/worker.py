@@ -44,6 +44,10 @@ JOBS_PER_LIFE = 1000
 # A dead worker's record goes away after this.
 WORKER_TTL = 60
 PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0)
+# How often a queue that does not answer is asked again: a client may be calling when it is back.
+ASK_AGAIN_SECONDS = 1.0
+# A lane's exit code that says the queue did not answer.
+NO_QUEUE = 3
 STEADY_SECONDS = 30.0
 GRACE_SECONDS = 6.0
 FORCE_SECONDS = 2.0
@@ -60,10 +64,13 @@ class Lane:
     start_at: float = 0.0
     crashes: int = 0
 
-    def fallen(self, now: float, *, clean: bool) -> None:
-        """Plan the next start; a lane that ended as it should starts at once."""
+    def fallen(self, now: float, code: int) -> None:
+        """Plan the next start by the exit code; a lane that ended as it should starts at once."""
         self.pid = 0
-        steady = clean or now - self.started_at > STEADY_SECONDS
+        if code == NO_QUEUE:
+            self.start_at = now + ASK_AGAIN_SECONDS
+            return
+        steady = code == 0 or now - self.started_at > STEADY_SECONDS
         self.crashes = 0 if steady else self.crashes + 1
         self.start_at = now + PAUSES[min(self.crashes, len(PAUSES) - 1)]
 
@@ -110,7 +117,7 @@ class Lanes:
                 code = os.waitstatus_to_exitcode(status)
                 if code:
                     log.warning("worker: lane %s ended with code %s", lane.name, code)
-                lane.fallen(time.monotonic(), clean=code == 0)
+                lane.fallen(time.monotonic(), code)
 
     def _beat(self) -> None:
         alive = [lane.name for lane in self.lanes if lane.pid]
@@ -161,6 +168,7 @@ def _live(lane: Lane) -> None:
         code = 0
     except RedisError as error:
         log.warning("worker: lane %s: %s", lane.name, type(error).__name__)
+        code = NO_QUEUE
     finally:
         logging.shutdown()
         sys.stdout.flush()
@@ -175,7 +183,7 @@ def connect(url: str) -> Redis:
 
 def make_worker(url: str, queues: Sequence[str], kind: type[BaseWorker]) -> BaseWorker:
     """An RQ worker of our queues: JSON arguments, our time limits and log."""
-    return kind(
+    made = kind(
         list(queues),
         connection=connect(url),
         serializer=JSONSerializer,
@@ -183,6 +191,9 @@ def make_worker(url: str, queues: Sequence[str], kind: type[BaseWorker]) -> Base
         log_job_description=False,
         default_result_ttl=0,
     )
+    # RQ doubles its pauses up to a minute, and would sleep on when the queue is back.
+    made.max_connection_wait_time = ASK_AGAIN_SECONDS
+    return made
 
 
 def build_lanes(app: Flask, *, with_cron: bool = False) -> Lanes:

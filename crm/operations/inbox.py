@@ -136,6 +136,12 @@ def wake() -> None:
         log.warning("the queue is unreachable; the sweeper will take the inbox in")
 
 
+def wake_anew() -> None:
+    """The same after an outage: the note of a wake-up may have outlived the wake-up itself."""
+    _forget_wake()
+    wake()
+
+
 def _row(request: InboundRequest) -> dict[str, Any]:
     return {
         "method": request.method[:8],

@@ -21,15 +21,16 @@ class CallPopupView(CrmView):
 
     @expose("/<int:pk>/popup", methods=["GET"])
     @signed_in
-    def popup(self, pk: int) -> str:
-        """The card of a call on the line; 404 when it is over or not the person's.
+    def popup(self, pk: int) -> str | Response:
+        """The card of a call on the line; 204 when it is over or not the person's.
 
-        ``?new=1``: it is about to appear, so nothing may have been silent for a minute.
+        A call may end while its card is asked for: that is no error, and no browser is to log
+        one. ``?new=1``: it is about to appear, so nothing may have been silent for a minute.
         """
         principal = current_principal()
         card = call_card.card(principal, pk, fresh="new" in request.args)
         if card is None:
-            abort(404)
+            return Response(status=204)
         taken = call_words.taken_by(card.call.employee) if card.state == "taken" else ""
         return self.page("calls/popup.html", card=card, me=principal.id, taken=taken)
 

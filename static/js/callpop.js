@@ -47,7 +47,7 @@ function remove(id) {
 
 async function fetchCard(id, fresh) {
   const response = await fetch(`/calls/${id}/popup${fresh ? "?new=1" : ""}`, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-  if (response.status === 404 || response.redirected) return null;
+  if (response.status === 204 || response.redirected) return null;
   if (!response.ok) throw new ApiError(String(response.status), response.status);
   const holder = document.createElement("template");
   holder.innerHTML = await response.text();

@@ -189,9 +189,7 @@ class Desk:
 
     def _note(self, message: Any) -> None:
         where = message.location.get("url", "")
-        # A page that asks for the card of a call that has just ended is told so.
-        is_over = where.endswith("/popup") and "status of 404" in message.text
-        if message.type == "error" and not is_over:
+        if message.type == "error":
             self.problems.append(f"console: {message.text} {where}")
 
 

@@ -131,16 +131,28 @@ def test_a_retry_comes_after_its_pause(process: subprocess.Popen[bytes], live_re
     assert job.retries_left == 0
 
 
-def test_lane_without_redis_waits_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lane_that_falls_waits_longer_each_time() -> None:
     lane = worker.Lane("calls", lambda: None)
     pauses = []
     for _ in range(7):
         lane.started_at = 100.0
-        lane.fallen(101.0, clean=False)
+        lane.fallen(101.0, 1)
         pauses.append(lane.start_at - 101.0)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0]
-    lane.fallen(101.0, clean=True)
+    lane.fallen(101.0, 0)
     assert lane.start_at == 101.0
+
+
+def test_a_lane_without_its_queue_asks_for_it_every_second(
+    live_redis: Redis, redis_url: str
+) -> None:
+    lane = worker.Lane("calls", lambda: None)
+    for _ in range(7):
+        lane.started_at = 100.0
+        lane.fallen(101.0, worker.NO_QUEUE)
+        assert lane.start_at == 102.0
+    made = worker.make_worker(redis_url, ("calls",), SimpleWorker)
+    assert made.max_connection_wait_time == 1.0
 
 
 def test_worker_survives_a_restart_of_redis(committed: Flask, tmp_path: Path) -> None:

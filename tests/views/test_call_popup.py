@@ -55,8 +55,8 @@ def test_popup_is_for_those_who_may_see_the_call(
     url = f"/calls/{live.id}/popup"
     assert sign_in("manager").get(url).status_code == 200
     assert sign_in("head").get(url).status_code == 200
-    assert sign_in("stranger").get(url).status_code == 404
-    assert sign_in("marketer").get(url).status_code == 404
+    assert sign_in("stranger").get(url).status_code == 204
+    assert sign_in("marketer").get(url).status_code == 204
     assert visitor.get(url).status_code == 302
     # His phone rings: he sees who calls, but not the foreign deal.
     db.session.add(CallLeg(call_id=live.id, leg_id="1", employee_id=people["stranger"].id))
@@ -84,12 +84,12 @@ def test_number_is_shown_to_the_masked_while_it_rings(
 @pytest.mark.parametrize("state", [CallState.ENDED, CallState.MISSED])
 def test_popup_goes_with_the_call(sign_in: Any, make: Factory, state: str) -> None:
     over = ringing(make.deal(), state=state)
-    assert sign_in("manager").get(f"/calls/{over.id}/popup").status_code == 404
+    assert sign_in("manager").get(f"/calls/{over.id}/popup").status_code == 204
 
 
 def test_forgotten_call_does_not_ring_for_ever(sign_in: Any, make: Factory) -> None:
     old = ringing(make.deal(), started_at=utc_now() - dt.timedelta(hours=5))
-    assert sign_in("manager").get(f"/calls/{old.id}/popup").status_code == 404
+    assert sign_in("manager").get(f"/calls/{old.id}/popup").status_code == 204
 
 
 def test_popup_costs_few_queries(sign_in: Any, make: Factory, count_queries: Any) -> None:
@@ -109,7 +109,7 @@ def test_a_ringing_of_which_nothing_was_heard_for_a_minute_does_not_pop_up(
     assert client.get(f"/calls/{live.id}/popup?new=1").status_code == 200
     live.updated_at = utc_now() - dt.timedelta(seconds=61)
     db.session.commit()
-    assert client.get(f"/calls/{live.id}/popup?new=1").status_code == 404
+    assert client.get(f"/calls/{live.id}/popup?new=1").status_code == 204
     assert client.get(f"/calls/{live.id}/popup").status_code == 200, "what is shown already stays"
 
 
@@ -185,7 +185,7 @@ def test_an_outgoing_call_is_shown_step_by_step_to_who_makes_it(
     live.state, live.answered_at = CallState.ANSWERED, utc_now()
     db.session.commit()
     assert "Вы на связи" in shown(client, live.id)
-    assert sign_in("head").get(f"/calls/{live.id}/popup").status_code == 404, "his own only"
+    assert sign_in("head").get(f"/calls/{live.id}/popup").status_code == 204, "his own only"
 
 
 def test_an_outgoing_call_of_which_nobody_tells_does_not_stay_for_ever(
@@ -199,7 +199,7 @@ def test_an_outgoing_call_of_which_nobody_tells_does_not_stay_for_ever(
         deal, **values, updated_at=old, state=CallState.ANSWERED, answered_at=utc_now()
     )
     client = sign_in("manager")
-    assert client.get(f"/calls/{silent.id}/popup").status_code == 404
+    assert client.get(f"/calls/{silent.id}/popup").status_code == 204
     assert client.get(f"/calls/{talking.id}/popup").status_code == 200
 
 
