@@ -33,7 +33,7 @@ from benchmarks.storm_product import Blows, Product, connect, database  # noqa: 
 from benchmarks.storm_sender import Outcome, Sender  # noqa: E402
 
 TELL_SECONDS = 5.0
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 2.0
 _STEP_SECONDS = 0.1
 _PENDING = "SELECT count(*) FROM inbound_delivery WHERE state IN ('new', 'retry')"
 
@@ -138,10 +138,10 @@ class Watch:
         """Since the beginning."""
         return time.monotonic() - self._began
 
-    def look(self) -> None:
+    def look(self, *, at_once: bool = False) -> None:
         """Count what waits; tell of it every few seconds."""
         now = time.monotonic()
-        if now - self._looked_at < LOOK_SECONDS:
+        if now - self._looked_at < LOOK_SECONDS and not at_once:
             return
         self._looked_at = now
         self.pending = _number(self._own, _PENDING)
@@ -177,7 +177,9 @@ def _storm(storm: Storm, product: Product, options: argparse.Namespace) -> int:
             sender.stop()
         if options.backlog:
             product.start_worker()
-        left, sent_after = _number(own, _PENDING), watch.seconds
+        sent_after = watch.seconds
+        watch.look(at_once=True)
+        left = watch.pending
         _until_drained(watch, blows, options)
         _tell_figures(own, storm, outcome, blows, watch)
         rest = max(watch.seconds - sent_after, 0.001)
@@ -196,7 +198,6 @@ def _while_sending(sender: Sender, watch: Watch, blows: Blows) -> Outcome:
 
 def _until_drained(watch: Watch, blows: Blows, options: argparse.Namespace) -> None:
     """Also until everything was hit often enough; the rest is taken in undisturbed."""
-    watch.look()
     while time.monotonic() - watch.moved_at < options.patience:
         if options.calm or blows.enough:
             blows.stop()

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ OURS = "kvartal-storm"
 LEAST_BLOWS = 5
 # The longest time that something stays dead before it is started again.
 _DOWN_SECONDS = 2.0
+_REVIVE_SECONDS = 1.0
 _KINDS = ("worker", "redis", "cron", "database")
 # What the product must have of whoever runs the storm.
 _KEPT = ("PATH", "HOME", "LANG", "SECRET_KEY", "ENCRYPTION_KEYS")
@@ -205,8 +206,7 @@ class Product:
             row = own.execute(query, [OURS]).fetchone()
         return int(str(row[0])) if row else 0
 
-    def _wait(self, ready: object, name: str) -> None:
-        assert callable(ready)
+    def _wait(self, ready: Callable[[], bool], name: str) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             if not self.services[name].alive or time.monotonic() > deadline:
@@ -230,6 +230,7 @@ class Blows:
     fallen: Counter[str] = field(default_factory=Counter)
     connections: int = 0
     _next_at: float = 0.0
+    _revive_at: float = 0.0
     _turn: int = 0
     _to_start: dict[str, float] = field(default_factory=dict)
 
@@ -239,8 +240,9 @@ class Blows:
 
     @property
     def enough(self) -> bool:
-        """Everything was hit at least five times and runs again."""
-        return not self._to_start and all(self.counts[kind] >= LEAST_BLOWS for kind in _KINDS)
+        """Everything was hit at least five times, or as often as it may be, and runs again."""
+        often = self.is_over or all(self.counts[kind] >= LEAST_BLOWS for kind in _KINDS)
+        return often and not self._to_start
 
     @property
     def is_over(self) -> bool:
@@ -254,7 +256,9 @@ class Blows:
     def step(self) -> None:
         """Start what has been dead long enough or fell by itself; strike when it is time."""
         now = time.monotonic()
-        self.fallen.update(self.product.revive())
+        if now >= self._revive_at:
+            self.fallen.update(self.product.revive())
+            self._revive_at = now + _REVIVE_SECONDS
         for name in [name for name, at in self._to_start.items() if now >= at]:
             self.product.services[name].start()
             del self._to_start[name]

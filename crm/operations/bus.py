@@ -65,8 +65,18 @@ def _replace_dead(
 ) -> None:
     job = target.fetch_job(job_id)
     if job is not None and _is_dead(job):
+        _forget_executions(target, job)
         job.delete()
         target.enqueue(function, *args, job_id=job_id, **options)
+
+
+def _forget_executions(target: Queue, job: Job) -> None:
+    """What a killed worker has left of the job expires bit by bit, and RQ fails on half of it."""
+    registry = job.execution_registry
+    begun = [f"{job.id}:{pk}" for pk in registry.get_execution_ids()]
+    if begun:
+        redis().zrem(target.started_job_registry.key, *begun)
+        redis().delete(registry.key)
 
 
 def _is_dead(job: Job) -> bool:
