@@ -6,7 +6,7 @@ import datetime as dt
 import secrets
 
 from flask_babel import gettext as _
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from crm.integrations.telephony.base import Capability, ClickToCall, PlacedCall
 from crm.integrations.telephony.operator_errors import OperatorError
@@ -20,7 +20,15 @@ from crm.models import (
     TelephonyExtension,
     db,
 )
-from crm.operations import appeals, audit, bus, call_identity, connections, contacts
+from crm.operations import (
+    appeals,
+    audit,
+    bus,
+    call_identity,
+    connections,
+    contacts,
+    locks,
+)
 from crm.operations.errors import Conflict, Forbidden, NotFound, ValidationErrors
 from crm.operations.transaction import operation
 from crm.security import visibility
@@ -67,12 +75,13 @@ def click_to_call(
         request_id=f"kv-{secrets.token_hex(12)}",
         line_number=_line(connection, client, deal),
     )
+    ordered_at = utc_now()
     try:
         placed = connections.build(connection).place_call(order)
     except OperatorError as error:
         connections.note_error(connection.id, error.message)
         raise Conflict(error.message) from error
-    return _remember(placed, client, connection, by, deal, contact)
+    return _remember(placed, ordered_at, client, connection, by, deal, contact)
 
 
 def _deal(deal_id: int | None, by: Principal) -> Deal | None:
@@ -160,6 +169,7 @@ def _extension_of(by: Principal) -> TelephonyExtension:
 @operation
 def _remember(
     placed: PlacedCall,
+    ordered_at: dt.datetime,
     client: str,
     connection: TelephonyConnection,
     by: Principal,
@@ -167,13 +177,9 @@ def _remember(
     contact: Contact | None,
 ) -> Call:
     """The call before its first event; an event that was quicker has made it already."""
-    pk = placed.provider_call_id or f"{call_identity.REQUEST_PREFIX}{placed.request_id}"
-    query = select(Call).where(
-        Call.connection_id == connection.id,
-        (Call.provider_call_id == pk) | (Call.crm_request_id == placed.request_id),
-    )
-    call: Call | None = db.session.scalars(query.limit(1)).first()
+    call = _quicker(placed, ordered_at, client, connection, by)
     if call is None:
+        pk = placed.provider_call_id or f"{call_identity.REQUEST_PREFIX}{placed.request_id}"
         call = Call(connection_id=connection.id, provider_call_id=pk, state=CallState.NEW)
         call.direction, call.started_at = "out", utc_now()
         call.final_fields = []
@@ -190,3 +196,34 @@ def _remember(
     audit.record("click_to_call", call, by, after={"deal_id": call.deal_id})
     bus.emit("call.dialling", [by.id], call_id=call.id)
     return call
+
+
+def _quicker(
+    placed: PlacedCall,
+    ordered_at: dt.datetime,
+    client: str,
+    connection: TelephonyConnection,
+    by: Principal,
+) -> Call | None:
+    """The call that an event has made before the operator's answer to our order was here.
+
+    An operator that names neither its call nor our order leaves us whatever this person has begun
+    to dial there since ``ordered_at``.
+    """
+    key = phones.match_key(client)
+    # The event may be taken in at this very moment.
+    locks.hold("call", [f"client:{key}"] if key else [])
+    ours = Call.crm_request_id == placed.request_id
+    if placed.provider_call_id is not None:
+        ours |= Call.provider_call_id == placed.provider_call_id
+    else:
+        ours |= and_(
+            Call.direction == "out",
+            Call.client_key == key,
+            Call.employee_id == by.id,
+            Call.crm_request_id.is_(None),
+            Call.created_at >= ordered_at,
+        )
+    query = select(Call).where(Call.connection_id == connection.id, ours)
+    found: Call | None = db.session.scalars(query.order_by(Call.id).limit(1)).first()
+    return found

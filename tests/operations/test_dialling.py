@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from crm.integrations.telephony.base import ClickToCall, PlacedCall
+from crm.integrations.telephony.base import CallKind, ClickToCall, Direction, PlacedCall
 from crm.integrations.telephony.mango import Mango
 from crm.models import BrowserEvent, Call, CallLeg, TelephonyConnection, db
-from crm.operations import dialling
+from crm.operations import calls, dialling
 from crm.operations.errors import NotFound, ValidationErrors
 from crm.security.principal import Principal
 from crm.values import phones
@@ -114,6 +114,31 @@ def test_who_dials_is_told_at_once(
     call = dialling.click_to_call(principal("manager"), number="+" + CLIENT)
     (event,) = db.session.query(BrowserEvent).filter_by(kind="call.dialling")
     assert (event.user_id, event.data) == (people["manager"].id, {"call_id": call.id})
+
+
+@pytest.mark.parametrize("told", ["ringing", "over"])
+def test_an_event_quicker_than_the_operators_answer_is_of_the_same_call(
+    mango: TelephonyConnection,
+    monkeypatch: pytest.MonkeyPatch,
+    principal: Rights,
+    told: str,
+) -> None:
+    out = {"direction": Direction.OUT, "client_number": CLIENT, "extension": "101"}
+    dialled_by_hand = inbound.event(mango, CallKind.ENDED, provider_call_id="by-hand", **out)
+    calls.apply(dialled_by_hand, mango)
+
+    def place(_self: Mango, order: ClickToCall) -> PlacedCall:
+        calls.apply(inbound.event(mango, CallKind.RINGING, **out), mango)
+        if told == "over":
+            calls.apply(inbound.event(mango, CallKind.ENDED, **out), mango)
+        return PlacedCall(request_id=order.request_id)
+
+    monkeypatch.setattr(Mango, "place_call", place)
+    call = dialling.click_to_call(principal("manager"), number="+" + CLIENT)
+    calls.apply(inbound.event(mango, CallKind.ENDED, talk=20, final=True, **out), mango)
+    assert {one.provider_call_id for one in db.session.query(Call)} == {"by-hand", "c1"}
+    assert call.provider_call_id == "c1"
+    assert (call.crm_request_id is not None, call.talk, call.state) == (True, 20, "ended")
 
 
 # --- by which line --------------------------------------------------------------------------------
