@@ -135,8 +135,8 @@ def expect_recording(call: Call, event: CallEvent, delay: dt.timedelta) -> None:
     """The operator named a recording: fetch it, not before ``delay`` has passed."""
     if not (event.recording_ref or event.recording_url):
         return
-    if call.recording_state == RecordingState.STORED:
-        return
+    if call.recording_state in (RecordingState.STORED, RecordingState.EXPIRED):
+        return  # what was deleted on time is not fetched anew when the history is looked at
     due = event.occurred_at + delay
     waiting = call.recording_state == RecordingState.WAITING and call.recording_due_at
     if not waiting:

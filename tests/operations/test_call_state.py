@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm.integrations.telephony.base import CallEvent, CallKind, CallResult, Direction
@@ -141,13 +141,15 @@ def any_event(draw: st.DrawFn) -> CallEvent:
         started_at=draw(maybe),
         answered_at=draw(maybe),
         ended_at=draw(maybe),
-        talk=draw(st.none() | st.integers(1, 100)),
+        talk=draw(st.none() | st.integers(0, 100)),
+        result=draw(st.none() | st.sampled_from(CallResult)),
         duration_total=draw(st.none() | st.integers(1, 100)),
         recording_ref=draw(st.sampled_from([None, "r1", "r2"])),
         recording_url=draw(st.sampled_from([None, "https://a.test/1"])),
     )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_events_in_any_order_and_any_repeats(data: st.DataObject) -> None:
     events = data.draw(st.lists(any_event(), min_size=1, max_size=6))

@@ -143,6 +143,32 @@ class TestFetch:
         assert waiting.recording_due_at is not None
         assert waiting.recording_due_at - utc_now() > dt.timedelta(minutes=29)
 
+    @pytest.mark.parametrize(
+        ("error", "waits"), [(OperatorError, True), (RecordingNotReady, False)]
+    )
+    def test_an_operator_that_wants_a_pause_is_not_asked_for_the_other_recordings(
+        self,
+        mango: TelephonyConnection,
+        waiting: Call,
+        tape: Any,
+        error: type[OperatorError],
+        waits: bool,
+    ) -> None:
+        at = utc_now() - dt.timedelta(minutes=9)
+        for kind, ref in ((CallKind.ENDED, None), (CallKind.RECORDING_READY, "rec-2")):
+            told = inbound.event(
+                mango, kind, provider_call_id="c2", occurred_at=at, recording_ref=ref
+            )
+            calls.apply(told, mango)
+        asked = tape(error("позже", permanent=True, retry_after=dt.timedelta(minutes=2)))
+        other = next(pk for pk in recordings.due_calls() if pk != waiting.id)
+        recordings.fetch(waiting.id)
+        assert recordings.due_calls() == ([] if waits else [other])
+        recordings.fetch(other)
+        assert len(asked) == (1 if waits else 2)
+        with time_machine.travel(utc_now() + dt.timedelta(minutes=3), tick=False):
+            assert other in recordings.due_calls() or not waits
+
     def test_a_broken_stream_leaves_nothing(self, app: Flask, waiting: Call, tape: Any) -> None:
         before = storage(app)
         tape(Tape(breaks=True))
@@ -159,6 +185,22 @@ class TestFetch:
 
 
 class TestFiles:
+    def test_what_was_deleted_on_time_is_not_fetched_anew(
+        self, mango: TelephonyConnection, waiting: Call, tape: Any
+    ) -> None:
+        asked = tape(Tape())
+        recordings.fetch(waiting.id)
+        mango.keep_recordings_days = 1
+        waiting.started_at = utc_now() - dt.timedelta(days=2)
+        db.session.commit()
+        assert recordings.delete_expired() == 1
+        told = inbound.event(mango, CallKind.ENDED, final=True, talk=7, recording_ref="rec-1")
+        calls.apply(told, mango)
+        db.session.refresh(waiting)
+        assert (waiting.talk, waiting.recording_state) == (7, RecordingState.EXPIRED)
+        assert recordings.due_calls() == []
+        assert len(asked) == 1
+
     def test_too_long_is_refused(self, app: Flask) -> None:
         before = storage(app)
         with pytest.raises(files.FileTooLarge):
