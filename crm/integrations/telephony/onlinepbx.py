@@ -38,15 +38,19 @@ from crm.integrations.telephony.base import (
 from crm.integrations.telephony.masking import MASK
 from crm.integrations.telephony.onlinepbx_events import Origin
 from crm.integrations.telephony.payload import Payload
+from crm.values import phones
 
 API_BASE = "https://api.onlinepbx.ru"
 YES, NO = "yes", "no"
+# How the panel writes the numbers of trunks: the part before the last ten digits.
+_TRUNKS = {"7": "7", "8": "8", "+7": "+7", "10": ""}
 _SEARCH = "mongo_history/search.json"
 _HISTORY_WINDOW = timedelta(days=1)
 # Pages of the history are not documented: so long a list may have been cut short by the operator.
 _SUSPICIOUS = 50
 _SHORTEST_WINDOW = timedelta(minutes=15)
 _SECOND = timedelta(seconds=1)
+_FULL = 11  # digits of a Russian number with its country code
 _LINK = re.compile(r'(download_url"?\s*[:=]\s*"?)[^"\s]+')
 
 
@@ -88,6 +92,21 @@ class OnlinePbx(TelephonyOperator):
             help="Если он задан в панели: уведомления без него будут отклонены. Иначе пусто",
         ),
         CredentialField(
+            "trunks",
+            "Линия для звонков из CRM",
+            secret=False,
+            required=False,
+            default="7",
+            choices=(
+                ("7", "Которую знает клиент; в панели она записана как 74950001122"),
+                ("8", "Которую знает клиент; в панели она записана как 84950001122"),
+                ("+7", "Которую знает клиент; в панели она записана как +74950001122"),
+                ("10", "Которую знает клиент; в панели она записана как 4950001122"),
+                (NO, "По правилам исходящих звонков АТС"),
+            ),
+            help="АТС понимает номер линии только так, как он записан в её панели",
+        ),
+        CredentialField(
             "api_base",
             "Адрес API",
             secret=False,
@@ -127,6 +146,10 @@ class OnlinePbx(TelephonyOperator):
         (
             "Номер звонка, заказанного из CRM, бывает другим в уведомлениях: CRM узнаёт его по "
             "сотруднику, номеру клиента и времени."
+        ),
+        (
+            "Как АТС записывает линию, с которой звонить, в доступном описании не сказано: если "
+            "звонок из CRM отклонён из-за линии, выберите другую запись в настройках."
         ),
         "Если звонок пришёл на группу с коротким номером, её номер выглядит как внутренний.",
     )
@@ -194,8 +217,8 @@ class OnlinePbx(TelephonyOperator):
         call is found by the employee, the number and the time.
         """
         order = {"from": call.extension, "to": call.number}
-        if call.line_number:
-            order["gate_to"] = call.line_number
+        if trunk := self._trunk(call.line_number or ""):
+            order["gate_to"] = trunk
         self._ask("call/now.json", order)
         return PlacedCall(request_id=call.request_id)
 
@@ -230,6 +253,14 @@ class OnlinePbx(TelephonyOperator):
     def _domain(self) -> str:
         """The domain as the operator writes it, also when it was copied with the address."""
         return self.credential("domain").lower().rpartition("://")[2].split("/")[0]
+
+    def _trunk(self, line: str) -> str:
+        """The line as the panel writes it; "" leaves the choice to the PBX."""
+        before = _TRUNKS.get(self.credential("trunks"))
+        if before is None or phones.is_internal(line):
+            return ""
+        is_russian = len(line) == _FULL and line.startswith("7")
+        return f"{before}{line[1:]}" if is_russian else line
 
     def _origin(self, received_at: datetime, raw: str) -> Origin:
         return Origin(

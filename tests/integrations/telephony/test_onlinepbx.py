@@ -489,6 +489,26 @@ class TestClickToCall:
         ]
 
     @pytest.mark.parametrize(
+        ("trunks", "line", "sent"),
+        [
+            ("7", "74950001122", "74950001122"),
+            ("8", "74950001122", "84950001122"),
+            ("+7", "74950001122", "+74950001122"),
+            ("10", "74950001122", "4950001122"),
+            ("no", "74950001122", None),
+            ("8", "442037691880", "442037691880"),
+            ("7", "505", None),
+        ],
+    )
+    def test_the_line_is_written_as_in_the_panel(
+        self, trunks: str, line: str, sent: str | None
+    ) -> None:
+        fake = FakeOnlinePbx(call_now=lambda _: good({"uuid": UUID}))
+        with connected(fake, trunks=trunks) as operator:
+            operator.place_call(replace(CALL, line_number=line))
+        assert fake.asked[0][1].get("gate_to") == sent
+
+    @pytest.mark.parametrize(
         ("answer", "permanent", "words"),
         [
             (refused("user is offline"), True, "user is offline"),
