@@ -380,7 +380,10 @@ class Zadarma(TelephonyOperator):
 
     def _ask(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         """Raises `OperatorError` for a refusal inside a successful answer too."""
-        response = self._get(path, params)
+        return self._successful(self._get(path, params))
+
+    def _successful(self, response: HttpResponse) -> dict[str, Any]:
+        """Raises `OperatorError`."""
         answer = self._object(response)
         status = answer.get("status")
         if status != "success":
@@ -428,8 +431,10 @@ class Zadarma(TelephonyOperator):
 
     def _name_of(self, number: str) -> str:
         """`pbx/internal/{number}/info`; the number itself when nobody is named."""
-        answer = self._ask(f"/v1/pbx/internal/{quote(number, safe='')}/info/", {})
-        return Payload(answer).text("name") or number
+        response = self._get(f"/v1/pbx/internal/{quote(number, safe='')}/info/", {})
+        if response.status in (400, 404):
+            return number  # one number without a card must not hide the others
+        return Payload(self._successful(response)).text("name") or number
 
     def _no_recording(self, response: HttpResponse) -> OperatorError:
         return self.failure(

@@ -625,6 +625,19 @@ class TestSettings:
             ("101", "101"),
         ]
 
+    def test_one_number_without_a_card_hides_no_other(self) -> None:
+        refused = said({"status": "error", "message": "Not found"}, 404)
+        fake = FakeZadarma(
+            pbx_internal=lambda _: said({"status": "success", "numbers": [100, 101]}),
+            pbx_internal_100_info=lambda _: refused,
+            pbx_internal_101_info=lambda _: said({"status": "success", "name": "Анна"}),
+        )
+        with connected(fake) as operator:
+            assert [item.name for item in operator.extensions()] == ["100", "Анна"]
+        fake.answers["pbx_internal_100_info"] = lambda _: said({}, 401)
+        with connected(fake) as operator, pytest.raises(OperatorError, match="не приняты"):
+            operator.extensions()
+
     def test_names_are_asked_only_as_far_as_the_limit_goes(self) -> None:
         numbers = list(range(100, 200))
         names = {
