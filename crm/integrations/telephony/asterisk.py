@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from crm.integrations.http_protocol import HttpClient
 from crm.integrations.inbound import InboundRequest, MalformedRequest, Reply
-from crm.integrations.telephony import asterisk_simulation
+from crm.integrations.telephony import asterisk_cdr, asterisk_simulation
 from crm.integrations.telephony.asterisk_api import AsteriskApi, listed_names
 from crm.integrations.telephony.asterisk_calls import Calls
 from crm.integrations.telephony.asterisk_dialplan import Dialplan
@@ -39,6 +39,7 @@ from crm.integrations.telephony.asterisk_stream import Ami, Ari, Packet, WireErr
 from crm.integrations.telephony.base import (
     CallEvent,
     CallScenario,
+    Capability,
     KnownCaller,
     SimulatedRequest,
 )
@@ -142,6 +143,19 @@ class Asterisk(AsteriskApi):
             )
         return found
 
+    def history(self, since: datetime, until: datetime) -> Iterator[CallEvent]:
+        """Calls of the journal that the PBX keeps in a file, when the settings name it."""
+        if Capability.HISTORY not in self.capabilities:
+            raise self.unsupported("история звонков, пока не вписан адрес журнала")
+        self.require_credentials()
+        try:
+            found = asterisk_cdr.rows(self.journal(since), self.zone)
+        except MalformedRequest as error:
+            raise self.failure(error.message, permanent=True) from error
+        for mine in asterisk_cdr.calls(found, since, until):
+            raw = "\n".join(map(repr, mine))
+            yield from asterisk_cdr.events(mine, self._plan, self._place(datetime.now(UTC), raw))
+
     # The connection kept open
 
     def stream(self, stop: Event) -> Iterator[InboundRequest]:
@@ -220,10 +234,13 @@ class Asterisk(AsteriskApi):
         return Calls(self._plan, alone=True).follow(step, at)
 
     def _origin(self, request: InboundRequest) -> Origin:
+        return self._place(request.received_at, self.mask(request))
+
+    def _place(self, at: datetime, raw: str) -> Origin:
         return Origin(
             connection_id=self.connection_id,
-            received_at=request.received_at,
-            raw=self.mask(request),
+            received_at=at,
+            raw=self.redacted(raw),
             zone=self.zone,
             with_files=bool(self.credential("recordings_url")),
         )

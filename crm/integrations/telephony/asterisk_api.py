@@ -7,7 +7,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crm.integrations.errors import IntegrationError
 from crm.integrations.http_protocol import HttpClient
-from crm.integrations.telephony import asterisk_declared
+from crm.integrations.telephony import asterisk_cdr, asterisk_declared
 from crm.integrations.telephony.asterisk_events import is_stored_name
 from crm.integrations.telephony.asterisk_steps import (
     ACTION_PREFIX,
@@ -40,6 +40,8 @@ from crm.integrations.tls import trusting
 
 _PORTS = {(AMI, False): 5038, (AMI, True): 5039, (ARI, False): 8088, (ARI, True): 8089}
 _RINGS_SECONDS = 30
+# Some ten thousand calls: more than any agency makes between two looks into the journal.
+_JOURNAL_END = 4 * 1024 * 1024
 # Action that lists telephones, the field with the number in its rows. Each needs other rights.
 _LISTS = (
     ("PJSIPShowEndpoints", "ObjectName"),
@@ -62,6 +64,7 @@ class AsteriskApi(TelephonyOperator):
     docs_url = "https://docs.asterisk.org/"
     capabilities = (
         Capability.CLICK_TO_CALL
+        | Capability.HISTORY
         | Capability.RECORDINGS
         | Capability.EXTENSIONS
         | Capability.SYNCHRONOUS_REPLY
@@ -91,7 +94,9 @@ class AsteriskApi(TelephonyOperator):
     ) -> None:
         super().__init__(connection_id, credentials, http, webhook_token=webhook_token)
         if self.protocol == AMI and not self.credential("recordings_url"):
-            self.capabilities = type(self).capabilities & ~Capability.RECORDINGS
+            self.capabilities &= ~Capability.RECORDINGS
+        if not self.credential("cdr_url"):
+            self.capabilities &= ~Capability.HISTORY
 
     # Settings
 
@@ -182,11 +187,39 @@ class AsteriskApi(TelephonyOperator):
         template = self.credential("recordings_url")
         if file is None or ".." in name or not template:
             raise self.failure("имя файла записи или адрес файлов не подходит", permanent=True)
-        user, password = (self.credential(f"recordings_{of}") for of in ("user", "password"))
-        headers = {"Authorization": _basic(user, password)} if user else None
-        return self.download(_filled(template, *file.groups()), own=template, headers=headers)
+        link = _filled(template, *file.groups())
+        return self.download(link, own=template, headers=self._file_headers())
+
+    def journal(self, since: datetime) -> str:
+        """The end of the journal of calls that reaches back to ``since``, else all of it.
+
+        Raises `OperatorError`.
+        """
+        text, is_whole = self._journal({"Range": f"bytes=-{_JOURNAL_END}"})
+        if is_whole or asterisk_cdr.begins_before(text, since, self.zone):
+            return text
+        return self._journal({})[0]
 
     # Details
+
+    def _journal(self, wanted: Mapping[str, str]) -> tuple[str, bool]:
+        """Text of the file and whether it is all of it; a line cut at its beginning is left out."""
+        response = self.send(
+            "GET", self.credential("cdr_url"), headers={**self._file_headers(), **wanted}
+        )
+        if response.status == 416:
+            return "", True  # nothing was written into the file yet
+        if response.status == 404:
+            raise self.failure("журнала звонков нет по его адресу", permanent=True)
+        self.ensure_success(response)
+        part = response.headers.get("Content-Range", "")
+        if response.status != 206 or part.startswith("bytes 0-"):
+            return response.text, True
+        return response.text.partition("\n")[2], False
+
+    def _file_headers(self) -> dict[str, str]:
+        user, password = (self.credential(f"recordings_{of}") for of in ("user", "password"))
+        return {"Authorization": _basic(user, password)} if user else {}
 
     def _address(self) -> tuple[str, int]:
         host = self.credential("host").strip("[]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crm.integrations.telephony.asterisk_cdr import FILE_NAME, MAPPING
 from crm.integrations.telephony.shapes import CredentialField, SetupText
 
 _MANAGER_CONF = """\
@@ -45,6 +46,8 @@ exten => _X.,1,Set(CRM_DID=${EXTEN})
  same => n,Set(REC=${STRFTIME(${EPOCH},,%Y/%m/%d)}/${UNIQUEID}.wav)
  same => n,MixMonitor(${REC},b)
  same => n,UserEvent(CrmCall,DID: ${CRM_DID},Rec: ${REC})
+ same => n,Set(CDR(did)=${CRM_DID})
+ same => n,Set(CDR(recordingfile)=${REC})
  same => n,Dial(PJSIP/101&PJSIP/102,30)"""
 
 _ROUTE = """\
@@ -67,6 +70,26 @@ location /monitor/ {
 }
 
 Тогда «Адрес файлов записей»: https://<адрес АТС>/monitor/{yyyy}/{mm}/{dd}/{file}"""
+
+_JOURNAL = f"""\
+; /etc/asterisk/cdr_custom.conf — строку скопируйте целиком
+[mappings]
+{MAPPING}
+
+Применить: asterisk -rx 'module load cdr_custom.so' и asterisk -rx 'cdr show status':
+в списке должен быть cdr-custom. Файл появится после первого звонка.
+
+# nginx на сервере АТС, рядом с /monitor/
+location = /cdr/{FILE_NAME} {{
+    alias /var/log/asterisk/cdr-custom/{FILE_NAME};
+    allow <адрес сервера CRM>;
+    deny all;
+    auth_basic "records";
+    auth_basic_user_file /etc/nginx/records.htpasswd;
+}}
+
+Тогда «Адрес журнала звонков»: https://<адрес АТС>/cdr/{FILE_NAME}
+Раз в месяц начинайте файл заново (logrotate): CRM читает до 60 МБ."""
 
 CREDENTIALS = (
     CredentialField(
@@ -180,7 +203,23 @@ CREDENTIALS = (
             "{name} — имя файла без расширения. Пусто — записи не загружаются"
         ),
     ),
-    CredentialField("recordings_user", "Имя для файлов записей", secret=False, required=False),
+    CredentialField(
+        "cdr_url",
+        "Адрес журнала звонков",
+        secret=False,
+        required=False,
+        help=(
+            "Файл, по которому CRM находит звонки, прошедшие без неё: "
+            f"https://pbx.example.ru/cdr/{FILE_NAME}. Пусто — истории не будет"
+        ),
+    ),
+    CredentialField(
+        "recordings_user",
+        "Имя для файлов записей",
+        secret=False,
+        required=False,
+        help="И для журнала звонков",
+    ),
     CredentialField("recordings_password", "Пароль для файлов записей", required=False),
     CredentialField(
         "time_zone",
@@ -188,7 +227,7 @@ CREDENTIALS = (
         secret=False,
         required=False,
         default="Europe/Moscow",
-        help="По нему разложены папки записей, например Asia/Yekaterinburg",
+        help="По нему разложены папки записей и написан журнал, например Asia/Yekaterinburg",
     ),
     CredentialField(
         "ari_app",
@@ -224,6 +263,10 @@ SETUP_STEPS = (
         "адреса. Скачивание с ARI-записями работает и без него."
     ),
     (
+        "Чтобы CRM находила звонки, которые прошли, пока она была выключена, ведите для неё "
+        "журнал звонков (cdr_custom.conf — ниже), отдайте его по HTTP и впишите адрес."
+    ),
+    (
         "По желанию направляйте знакомых клиентов сразу ответственному: план набора спрашивает "
         "{webhook_url}/route, пример — ниже."
     ),
@@ -235,13 +278,20 @@ SETUP_TEXTS = (
     SetupText("План набора без FreePBX", _DIALPLAN),
     SetupText("Звонок сразу ответственному менеджеру", _ROUTE),
     SetupText("nginx для файлов записей", _NGINX),
+    SetupText("cdr_custom.conf и nginx для журнала звонков", _JOURNAL),
 )
 
 CAUTIONS = (
     (
-        "Истории звонков нет: Asterisk хранит её в своей базе данных и по AMI и ARI не отдаёт. "
-        "Звонки, которые прошли, пока CRM не была подключена, в неё не попадут."
+        "По AMI и ARI Asterisk не отдаёт историю звонков. Без адреса журнала звонки, которые "
+        "прошли, пока CRM не была подключена, в неё не попадут."
     ),
+    (
+        "Время в журнале звонков написано без часового пояса: CRM считает его поясом АТС. Если "
+        "звонок сначала взяло меню, время разговора в журнале включает и его; точнее считают "
+        "события, которые CRM слышит сама."
+    ),
+    "Списка линий Asterisk не отдаёт: впишите номера вручную.",
     (
         "Подключение сделано по документации Asterisk; имена файлов и переменных FreePBX — по "
         "общему опыту. После настройки сделайте пробные звонки: входящий, пропущенный, исходящий, "

@@ -212,7 +212,7 @@ def _event(
         operator=OPERATOR,
         connection_id=origin.connection_id,
         provider_call_id=known.id,
-        event_id=_event_id(what, known.id, of),
+        event_id=event_id(what, known.id, of),
         occurred_at=step.at or origin.received_at,
         occurred_at_is_receipt=step.at is None,
         direction=_direction(known.direction),
@@ -227,7 +227,8 @@ def _event(
     )
 
 
-def _event_id(what: str, call: str, of: str) -> str:
+def event_id(what: str, call: str, of: str) -> str:
+    """Id of an event of a call, short enough to be kept."""
     text = f"{what}:{call}:{of}"
     if len(text) <= MAX_ID:
         return text

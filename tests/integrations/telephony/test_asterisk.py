@@ -23,12 +23,14 @@ from crm.integrations.telephony.base import (
     CallEvent,
     CallKind,
     CallResult,
+    CallScenario,
     Capability,
     Direction,
     KnownCaller,
     TelephonyOperator,
 )
 from tests.integrations.fake_http import NoNetwork
+from tests.integrations.telephony import test_asterisk_cdr
 from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
 
 SETTINGS = {
@@ -37,6 +39,7 @@ SETTINGS = {
     "password": "s3cr3t-crm",
     "recordings_url": "https://pbx.example.ru/monitor/{yyyy}/{mm}/{dd}/{file}",
     "recordings_password": "s3cr3t-files",
+    "cdr_url": "https://pbx.example.ru/cdr/kvartal.csv",
 }
 CLIENT, LINE = "79000000001", "74950000010"
 CALL = "crm-pbx-1772439631.26"
@@ -132,7 +135,30 @@ def kinds(events: Iterable[CallEvent]) -> list[tuple[CallKind, str | None]]:
     return [(event.kind, event.extension) for event in events]
 
 
-class TestAmiConformance(OperatorConformance):
+class JournalKeeper:
+    """What the file of the PBX tells of a simulated call."""
+
+    def history_of(self, scenario: CallScenario) -> list[CallEvent]:
+        call = f"sim-{scenario.call_key}-{int(scenario.started_at.timestamp())}.1"
+        times = {
+            "start": scenario.started_at,
+            "answer": scenario.answered_at if scenario.answered else None,
+            "end": scenario.ended_at,
+        }
+        told = test_asterisk_cdr.row(
+            linkedid=call,
+            uniqueid=call,
+            src=scenario.client_number,
+            dst=scenario.line_number,
+            disposition="ANSWERED" if scenario.answered else "NO ANSWER",
+            **{name: str(at.timestamp()) if at else "" for name, at in times.items()},
+        )
+        server = test_asterisk_cdr.FileServer(test_asterisk_cdr.text_of(told))
+        with test_asterisk_cdr.connected(server) as operator:
+            return list(operator.history(scenario.started_at, scenario.ended_at))
+
+
+class TestAmiConformance(JournalKeeper, OperatorConformance):
     operator_class = Asterisk
     settings_of = SETTINGS
     answered_kinds = frozenset(
@@ -140,7 +166,7 @@ class TestAmiConformance(OperatorConformance):
     )
 
 
-class TestAriConformance(OperatorConformance):
+class TestAriConformance(JournalKeeper, OperatorConformance):
     operator_class = Asterisk
     settings_of = {**SETTINGS, "protocol": "ari"}
     answered_kinds = TestAmiConformance.answered_kinds
