@@ -121,13 +121,15 @@ def _by_request(event: CallEvent, but: Call | None) -> Call | None:
         return None
     # A click-to-call whose id the operator does not return (rule 10).
     window = registry.get(event.operator).request_window
+    # The first event to come may be the end of a long talk.
+    begun = event.started_at or event.occurred_at
     found = _found(
         query.where(
             Call.client_key == key,
             Call.employee_id == employee_id(event),
             Call.provider_call_id.startswith(REQUEST_PREFIX),
-            Call.started_at >= event.occurred_at - window,
-            Call.started_at <= event.occurred_at + window,
+            Call.started_at >= begun - window,
+            Call.started_at <= begun + window,
         )
     )
     return found[0] if found else None

@@ -141,6 +141,26 @@ def test_an_event_quicker_than_the_operators_answer_is_of_the_same_call(
     assert (call.crm_request_id is not None, call.talk, call.state) == (True, 20, "ended")
 
 
+def test_the_end_of_a_long_talk_finds_the_order_by_its_beginning(
+    mango: TelephonyConnection, orders: list[ClickToCall], principal: Rights
+) -> None:
+    call = dialling.click_to_call(principal("manager"), number="+" + CLIENT)
+    over = inbound.event(
+        mango,
+        CallKind.ENDED,
+        direction=Direction.OUT,
+        client_number=CLIENT,
+        extension="101",
+        started_at=utc_now() + dt.timedelta(seconds=4),
+        occurred_at=utc_now() + dt.timedelta(minutes=20),
+        final=True,
+        talk=1180,
+    )
+    calls.apply(over, mango)
+    (found,) = db.session.query(Call)
+    assert (found.id, found.provider_call_id, found.talk) == (call.id, "c1", 1180)
+
+
 # --- by which line --------------------------------------------------------------------------------
 
 
