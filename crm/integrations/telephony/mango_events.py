@@ -21,7 +21,6 @@ NOISE = frozenset(
         "ping",
         "events/dtmf",
         "events/sms",
-        "events/recording",
         "events/record/tagged",
         "result/sms",
         "result/stat",
@@ -29,6 +28,8 @@ NOISE = frozenset(
 )
 
 _LONGEST_CALL = 7 * 86_400
+# Where a recording goes; those that are only mailed cannot be fetched.
+_CLOUD = ("Cloud", "CloudAndMail")
 _DIRECTIONS = {0: Direction.INTERNAL, 1: Direction.IN, 2: Direction.OUT}
 _HISTORY_DIRECTIONS = {1: Direction.IN, 2: Direction.OUT, 3: Direction.INTERNAL}
 _RESULTS = {
@@ -154,6 +155,29 @@ def from_recording(payload: Payload, origin: Origin) -> list[CallEvent]:
     ]
 
 
+def from_recording_state(payload: Payload, origin: Origin) -> list[CallEvent]:
+    """`events/recording`: a completed recording on its way to the cloud.
+
+    `events/record/added` follows when it has arrived; where that notice is lost this one is enough,
+    for the first try comes later and a file that is not there yet is asked for again.
+    """
+    whole = payload.integer("completion_code") in (None, ACCEPTED)
+    kept = payload.text("recipient") in (None, *_CLOUD)
+    if payload.text("recording_state") != "Completed" or not whole or not kept:
+        return []
+    recording = payload.required("recording_id")
+    return [
+        _event(
+            origin,
+            kind=CallKind.RECORDING_READY,
+            provider_call_id=payload.required("entry_id"),
+            event_id=_event_id(origin, "recording", recording, 0),
+            occurred_at=payload.unix_time("timestamp"),
+            recording_ref=recording,
+        )
+    ]
+
+
 def from_callback_result(payload: Payload, origin: Origin) -> list[CallEvent]:
     """`result/callback`: a failed click-to-call; a success is told by the call's own events."""
     code = payload.integer("result")
@@ -200,6 +224,7 @@ Translator = Callable[[Payload, Origin], list[CallEvent]]
 TRANSLATORS: dict[str, Translator] = {
     "events/call": from_call,
     "events/summary": from_summary,
+    "events/recording": from_recording_state,
     "events/record/added": from_recording,
     "result/callback": from_callback_result,
 }
@@ -234,16 +259,24 @@ def _live_kind(payload: Payload) -> CallKind | None:
     if state == "Appeared":
         return CallKind.RINGING
     if state == "Connected":
+        if _is_by_command(payload) and payload.text("to.extension"):
+            # Who has asked for the call picked up; the client is called only now [I].
+            return CallKind.RINGING
         return CallKind.ANSWERED if with_employee else None
     if state == "Disconnected":
         return CallKind.LEG_ENDED
     return None if state == "OnHold" else CallKind.UNKNOWN
 
 
+def _is_by_command(payload: Payload) -> bool:
+    """Whether the leg was made by a command and not by somebody's telephone."""
+    return bool(payload.text("callback_initiator") or payload.text("command_id"))
+
+
 def _live_direction(payload: Payload) -> Direction | None:
     """None for legs made by a command or a transfer: there only the summary tells."""
     caller, callee = payload.text("from.extension"), payload.text("to.extension")
-    if payload.text("callback_initiator") or payload.text("command_id"):
+    if _is_by_command(payload):
         return None
     if caller and callee:
         return None if _transferred(payload) else Direction.INTERNAL

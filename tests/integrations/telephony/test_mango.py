@@ -22,6 +22,7 @@ from crm.integrations.telephony.base import (
     WebhookRejected,
 )
 from crm.integrations.telephony.mango import Mango, signature
+from tests.call_fold import fold
 from tests.integrations.fake_http import NoNetwork
 from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
 from tests.integrations.telephony.test_mango_api import FakeMango, connected, said
@@ -195,6 +196,38 @@ class TestEvents:
         assert (event.direction, event.crm_request_id) == (None, "crm-0042")
         assert (event.client_number, event.extension) == ("79161112233", "204")
 
+    @pytest.mark.parametrize(
+        ("to", "kind"),
+        [
+            ({"extension": "204"}, CallKind.RINGING),
+            ({"number": "79161112233"}, CallKind.ANSWERED),
+        ],
+        ids=["the employee", "the client"],
+    )
+    def test_of_a_call_made_by_a_command_only_the_client_answers(
+        self, to: dict[str, str], kind: CallKind
+    ) -> None:
+        value = json.loads((SAMPLES / "call_by_command.json").read_text("utf-8"))
+        text = json.dumps({**value, "call_state": "Connected", "seq": 2, "to": to})
+        (event,) = mango().parse(inbound("events/call", text))
+        assert (event.kind, event.crm_request_id) == (kind, "crm-0042")
+
+    def test_a_call_by_a_command_that_the_client_did_not_take_is_not_answered(self) -> None:
+        value = json.loads((SAMPLES / "call_by_command.json").read_text("utf-8"))
+        busy = json.loads((SAMPLES / "summary_out_busy.json").read_text("utf-8"))
+        told = [
+            ("events/call", value),
+            ("events/call", {**value, "call_state": "Connected", "seq": 2}),
+            ("events/summary", {**busy, "entry_id": value["entry_id"]}),
+        ]
+        events = [
+            event
+            for tail, notice in told
+            for event in mango().parse(inbound(tail, json.dumps(notice)))
+        ]
+        whole = fold(events)
+        assert (whole["state"], whole["result"]) == ("ended", "busy")
+
     def test_a_hidden_number_is_no_number(self) -> None:
         assert only("events/call", "call_hidden_number.json").client_number is None
 
@@ -237,7 +270,32 @@ class TestEvents:
         assert event.kind is CallKind.RECORDING_READY
         assert event.recording_ref == "MToyMDAwMDAxOjcwMTIzNDU2Nzg6MA=="
         assert event.event_id == "record:MToyMDAwMDAxOjcwMTIzNDU2Nzg6MA==:0"
-        assert parsed("events/recording", "recording_completed.json") == []
+
+    def test_a_completed_recording_is_asked_for_though_its_arrival_is_not_told(self) -> None:
+        event = only("events/recording", "recording_completed.json")
+        assert (event.kind, event.provider_call_id) == (
+            CallKind.RECORDING_READY,
+            "NzAxMjM0NTY3ODo0MDE=",
+        )
+        assert event.recording_ref == "MToyMDAwMDAxOjcwMTIzNDU2Nzg6MA=="
+        assert event.event_id != only("events/record/added", "record_added.json").event_id
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"recording_state": "Started"},
+            {"recording_state": "Continued"},
+            {"completion_code": 4002},
+            {"completion_code": 2201},
+            {"recipient": "Mail"},
+        ],
+    )
+    def test_a_recording_that_will_not_be_in_the_cloud_is_not_asked_for(
+        self, changed: dict[str, Any]
+    ) -> None:
+        value = json.loads((SAMPLES / "recording_completed.json").read_text("utf-8"))
+        text = json.dumps({**value, **changed})
+        assert mango().parse(inbound("events/recording", text)) == []
 
     def test_a_refused_click_to_call_ends_by_our_id(self) -> None:
         event = only("result/callback", "callback_refused.json")
