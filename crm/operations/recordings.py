@@ -9,7 +9,7 @@ from sqlalchemy import CursorResult, select, update
 
 from crm.integrations.errors import IntegrationError
 from crm.integrations.telephony.base import MAX_RECORDING_BYTES, RecordingRef
-from crm.integrations.telephony.operator_errors import OperatorError
+from crm.integrations.telephony.operator_errors import OperatorError, RecordingNotReady
 from crm.models import Call, RecordingState, StoredFile, TelephonyConnection, db
 from crm.operations import bus, connections, files
 from crm.operations.dialling import click_to_call
@@ -161,6 +161,8 @@ def _put_off(call_id: int, error: Exception) -> RecordingState:
     pause = BACK_OFF[min(call.recording_attempts, len(BACK_OFF)) - 1]
     if isinstance(error, OperatorError) and error.retry_after is not None:
         pause = max(pause, error.retry_after)
+        if not isinstance(error, RecordingNotReady):
+            _hold_back(call, error.retry_after)
     now = utc_now()
     if now + pause > (call.ended_at or call.started_at) + GIVE_UP:
         call.recording_state = RecordingState.ABSENT
@@ -168,6 +170,31 @@ def _put_off(call_id: int, error: Exception) -> RecordingState:
         return RecordingState.ABSENT
     call.recording_due_at = now + pause
     return RecordingState.WAITING
+
+
+def _hold_back(call: Call, pause: dt.timedelta) -> None:
+    """The operator wants to be left alone: the other recordings of the account wait, too.
+
+    Without it each of them would be refused in turn and prolong the pause.
+    """
+    until = utc_now() + pause
+    others = (
+        select(Call.id)
+        .where(
+            Call.connection_id == call.connection_id,
+            Call.id != call.id,
+            Call.recording_state == RecordingState.WAITING,
+            Call.recording_due_at < until,
+        )
+        # Another worker that holds one of them will be refused by itself.
+        .with_for_update(skip_locked=True)
+    )
+    db.session.execute(
+        update(Call)
+        .where(Call.id.in_(list(db.session.scalars(others))))
+        .values(recording_due_at=until)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _words(error: Exception) -> str:
