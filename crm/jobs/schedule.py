@@ -39,6 +39,7 @@ SCHEDULE: tuple[Scheduled, ...] = (
     # A slot begins at midnight UTC: three in the morning in Moscow.
     Scheduled("nightly", "default", "crm.jobs.telephony.order_nightly_histories", 86400),
     Scheduled("subscriptions", "default", "crm.jobs.telephony.renew_subscriptions", 300),
+    Scheduled("watch", "default", "crm.jobs.telephony.watch_subscriptions", 1200),
     Scheduled("retention", "default", "crm.jobs.telephony.expire_recordings", 3600),
     Scheduled("feeds", "feeds", "crm.jobs.feeds.build_due", 600),
     Scheduled("purge", "default", "crm.jobs.housekeeping.purge", 3600),

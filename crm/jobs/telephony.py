@@ -38,6 +38,12 @@ def renew_subscriptions() -> None:
         subscriptions.renew_due()
 
 
+def watch_subscriptions() -> None:
+    """Make anew the subscriptions that operators have dropped."""
+    with job_context():
+        subscriptions.watch()
+
+
 def end_abandoned() -> None:
     """End calls whose end no event has told."""
     with job_context():

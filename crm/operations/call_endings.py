@@ -6,10 +6,9 @@ import datetime as dt
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 
-from crm.integrations.telephony import registry
 from crm.integrations.telephony.base import Direction
 from crm.models import Call, CallLeg, CallState, TelephonyConnection, db
-from crm.operations import bus, call_state, deals, missed_calls, rows
+from crm.operations import bus, call_state, connections, deals, missed_calls, rows
 from crm.operations.transaction import operation
 from crm.values.clock import utc_now
 
@@ -43,9 +42,8 @@ def _abandoned() -> list[int]:
 
 
 def _ends_by_legs() -> ColumnElement[bool]:
-    operators = [kind.slug for kind in registry.all_operators() if kind.ends_by_legs]
-    mine = TelephonyConnection.operator.in_(operators)
-    return Call.connection_id.in_(select(TelephonyConnection.id).where(mine))
+    """It depends on the settings of a connection, so the connections are asked."""
+    return Call.connection_id.in_(connections.ending_by_legs())
 
 
 def _all_legs_over() -> ColumnElement[bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crm.models import DeliveryState, InboundDelivery, TelephonyConnection, db
-from crm.operations import calls, connections, deliveries
+from crm.operations import calls, connections, deliveries, subscriptions
 from crm.operations.errors import NotFound
 
 
@@ -15,7 +15,11 @@ def take_in(delivery: InboundDelivery) -> tuple[DeliveryState, str]:
     if connection is None:
         raise NotFound("Подключение телефонии удалено.")
     connections.note_event(connection, delivery.received_at)
-    events = connections.build(connection).parse(deliveries.request_of(delivery))
+    operator, request = connections.build(connection), deliveries.request_of(delivery)
+    events = operator.parse(request)
+    ended = operator.ended_subscription(request)
+    if ended is not None and subscriptions.lost(connection, ended):
+        return DeliveryState.DONE, "подписка на события закончилась, заказываем новую"
     if not events:
         return DeliveryState.IGNORED, "служебное сообщение"
     verdicts = [calls.apply(event, connection) for event in events]

@@ -100,6 +100,13 @@ def recording_delay(connection: TelephonyConnection) -> dt.timedelta:
     return build(connection).recording_delay
 
 
+def ending_by_legs() -> list[int]:
+    """Connections whose calls are over when all their telephones are silent."""
+    known = {kind.slug for kind in registry.all_operators()}
+    query = select(TelephonyConnection).where(TelephonyConnection.operator.in_(known))
+    return [row.id for row in db.session.scalars(query) if build(row).ends_by_legs]
+
+
 def note_event(connection: TelephonyConnection, at: dt.datetime) -> None:
     """Remember when the operator was last heard; twice a minute at most."""
     known = connection.last_event_at

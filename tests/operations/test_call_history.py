@@ -32,11 +32,13 @@ from crm.models import (
     db,
 )
 from crm.operations import (
+    bus,
     call_endings,
     call_history,
     calls,
     connections,
     files,
+    inbox,
     recordings,
     subscriptions,
 )
@@ -236,6 +238,65 @@ def test_a_refused_subscription_is_noted(
     assert last_error(row) == "нет прав"
 
 
+def subscribed(row: TelephonyConnection, **until: float) -> TelephonyConnection:
+    row.subscription_id = "s0"
+    row.subscribed_until = utc_now() + dt.timedelta(**until)
+    db.session.commit()
+    return row
+
+
+@pytest.mark.parametrize(("lives", "made"), [(True, 0), (False, 1)])
+def test_a_subscription_that_is_gone_before_its_end_is_made_anew(
+    row: TelephonyConnection,
+    subscribing: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    lives: bool,
+    made: int,
+) -> None:
+    subscribed(row, hours=20)
+    seen: list[tuple[str, str]] = []
+
+    def ask(_self: Mango, url: str, current: str) -> bool:
+        seen.append((url, current))
+        return lives
+
+    monkeypatch.setattr(Mango, "subscription_lives", ask)
+    assert subscriptions.watch() == made
+    assert seen == [(connections.webhook_url(row), "s0")]
+    assert len(subscribing) == made
+
+
+def test_an_operator_that_does_not_answer_keeps_its_subscription(
+    row: TelephonyConnection, subscribing: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed(row, hours=20)
+
+    def fail(*_args: object) -> bool:
+        raise OperatorError("временная ошибка", False)
+
+    monkeypatch.setattr(Mango, "subscription_lives", fail)
+    assert subscriptions.watch() == 0
+    assert subscribing == []
+    assert last_error(row) == "временная ошибка"
+
+
+@pytest.mark.parametrize(("ended", "made"), [("s0", 1), ("", 1), ("replaced before", 0)])
+def test_an_end_that_the_operator_tells_of_is_mended_at_once(
+    row: TelephonyConnection, monkeypatch: pytest.MonkeyPatch, ended: str, made: int
+) -> None:
+    subscribed(row, hours=20)
+    queued: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        bus, "enqueue_now", lambda queue, job, *_args, **_options: queued.append((queue, job))
+    )
+    monkeypatch.setattr(Mango, "ended_subscription", lambda *_args: ended)
+    inbound.deliver(row, inbound.requests_of(row, inbound.scenario())[0])
+    inbox.drain()
+    db.session.refresh(row)
+    assert (row.subscribed_until is None) is bool(made)
+    assert queued.count(("default", subscriptions.RENEW_JOB)) == made
+
+
 # --- endings that nobody has told -----------------------------------------------------------
 
 
@@ -285,6 +346,20 @@ def test_silent_telephones_end_a_call_only_where_no_event_does(
     calls.apply(inbound.event(row, CallKind.LEG_ENDED, extension="101"), row)
     age(call, seconds=20)
     assert call_endings.end_abandoned() == ended
+
+
+@pytest.mark.parametrize(("call_end", "ended"), [("entry", 0), ("phones", 1)])
+def test_whether_silence_ends_a_call_may_depend_on_the_settings(
+    row: TelephonyConnection, call_end: str, ended: int
+) -> None:
+    call = ringing(row)
+    calls.apply(inbound.event(row, CallKind.LEG_ENDED, extension="101"), row)
+    row.operator, row.credentials = "telphin", {"app_id": "a", "call_end": call_end}
+    db.session.commit()
+    age(call, seconds=20)
+    assert call_endings.end_abandoned() == ended
+    db.session.refresh(call)
+    assert call.state == (CallState.MISSED if ended else CallState.RINGING)
 
 
 def test_an_answer_told_late_still_counts(row: TelephonyConnection) -> None:

@@ -110,7 +110,7 @@ class TelephonyOperator(ABC):
     # False: a protocol behind the brands, not an operator to choose by itself.
     is_offered: ClassVar[bool] = True
     # No event tells the end of a whole unanswered call: it is over when all telephones are silent.
-    ends_by_legs: ClassVar[bool] = False
+    ends_by_legs: bool = False
     # Inner hosts that an operator with connections of its own may reach, as the HTTP client may.
     private_hosts: frozenset[str] = frozenset()
     # Credential that holds certificates (PEM) to trust besides the usual ones.
@@ -208,6 +208,10 @@ class TelephonyOperator(ABC):
         """What to keep of a request beside its masked copy, as JSON values; no secrets."""
         return {}
 
+    def ended_subscription(self, request: InboundRequest) -> str | None:  # noqa: ARG002
+        """Id of the subscription that the operator says has ended, "" if not named; else None."""
+        return None
+
     def mask(self, request: InboundRequest) -> str:
         """Body for storage and display with every secret masked; never raises."""
         return self.redacted(readable_body(request))[:MAX_SHOWN]
@@ -250,6 +254,10 @@ class TelephonyOperator(ABC):
     def subscribe(self, webhook_url: str, current_id: str | None) -> Subscription:  # noqa: ARG002
         """Make or renew the subscription to events."""
         raise self.unsupported("подписка на события")
+
+    def subscription_lives(self, webhook_url: str, current_id: str) -> bool:  # noqa: ARG002
+        """Ask whether a subscription that has not reached its end is still there."""
+        return True
 
     def stream(self, stop: Event) -> Iterator[InboundRequest]:  # noqa: ARG002
         """Events as they come over a connection kept open, until ``stop`` is set.

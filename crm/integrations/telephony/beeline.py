@@ -87,8 +87,9 @@ class Beeline(TelephonyOperator):
     )
     cautions = (
         (
-            "Подписка на события живёт не дольше суток. CRM продлевает её сама; пока сервер CRM"
-            " выключен, подписка может закончиться, и звонки придут только из истории."
+            "Подписка на события живёт не дольше суток. CRM продлевает её сама и каждые 20 минут"
+            " проверяет, жива ли она; пока сервер CRM выключен, подписка может закончиться, и"
+            " звонки придут только из истории."
         ),
         (
             "Билайн не подписывает события. Их защищает только секрет в адресе: никому его не"
@@ -145,6 +146,10 @@ class Beeline(TelephonyOperator):
         )
         events = beeline_events.from_xml(request.text(), origin)
         return [self.unknown_event(request)] if events is None else events
+
+    def ended_subscription(self, request: InboundRequest) -> str | None:
+        """`SubscriptionTerminatedEvent`, by the operator's own notice of it."""
+        return beeline_events.ended_subscription(request.text())
 
     def simulate(self, scenario: CallScenario) -> list[SimulatedRequest]:
         """The call as received, answered and released at one employee."""
@@ -229,6 +234,11 @@ class Beeline(TelephonyOperator):
         if current_id and current and current_id != made.id:
             self._unsubscribe(current_id)
         return made
+
+    def subscription_lives(self, webhook_url: str, current_id: str) -> bool:
+        """`GET /subscription`: it may go before its end, and then no event says so."""
+        current = self._living(current_id)
+        return current is not None and current.text("url") in (None, webhook_url)
 
     # Details
 

@@ -21,7 +21,8 @@ from crm.values import phones
 
 OPERATOR = "beeline"
 
-# Kinds that say nothing about the state of a call. An ended subscription is renewed by schedule.
+TERMINATED = "SubscriptionTerminatedEvent"
+# Kinds that say nothing about the state of a call.
 NOISE = frozenset(
     {
         "CallHeldEvent",
@@ -29,7 +30,7 @@ NOISE = frozenset(
         "CallSubscriptionEvent",
         "CallUpdatedEvent",
         "HookStatusEvent",
-        "SubscriptionTerminatedEvent",
+        TERMINATED,
     }
 )
 _RINGING = frozenset({"CallReceivedEvent", "CallOriginatedEvent"})
@@ -77,6 +78,15 @@ def from_xml(text: str, origin: Origin) -> list[CallEvent] | None:
     if notice.kind not in _KINDS:
         return None
     return [] if notice.is_internal() else [_from_call(notice, origin)]
+
+
+def ended_subscription(text: str) -> str | None:
+    """Id of the subscription that has ended, "" when not told; None for any other event.
+
+    Raises `MalformedRequest`.
+    """
+    notice = _Notice(_root(text))
+    return (notice.own("subscriptionId") or "") if notice.kind == TERMINATED else None
 
 
 class _Times(NamedTuple):

@@ -138,7 +138,8 @@ class Gravitel(TelephonyOperator):
         "Запись может появиться позже самого звонка: тогда CRM найдёт её при сверке истории.",
         (
             "Чем закончился звонок, CRM узнаёт из итогового события АТС или при сверке истории: "
-            "событие о конце разговора этого не говорит."
+            "событие о конце разговора этого не говорит. Пока итога нет, входящий звонок, на "
+            "который никто не ответил, через 15 секунд тишины считается пропущенным."
         ),
         "Пока звонит отдел, АТС, по-видимому, называет номер отдела, а не сотрудника.",
         (
@@ -147,6 +148,8 @@ class Gravitel(TelephonyOperator):
         ),
     )
     recording_hosts = ("records.aicall.ru",)
+    # `released` without `talking` is a missed call until the final record says otherwise.
+    ends_by_legs = True
     # The address comes with the file.
     recording_delay = timedelta(seconds=10)
 
@@ -231,6 +234,8 @@ class Gravitel(TelephonyOperator):
         self.ensure_success(response)
         if response.text.lstrip().startswith("<"):
             raise self.failure("вместо ответа пришла страница", permanent=False, response=response)
+        if _told_error(response.text):
+            raise self.failure("АТС отказала в звонке", permanent=True, response=response)
         return PlacedCall(request_id=call.request_id)
 
     def history(self, since: datetime, until: datetime) -> Iterator[CallEvent]:
@@ -343,6 +348,15 @@ class Gravitel(TelephonyOperator):
 def _tail(request: InboundRequest) -> str:
     """Last part of the path, "" for the bare address."""
     return request.path_tail.strip("/").rsplit("/", 1)[-1].lower()
+
+
+def _told_error(text: str) -> bool:
+    """Whether a successful status brings a refusal, as the older API writes it."""
+    try:
+        answer = load_json(text)
+    except MalformedRequest:
+        return False
+    return isinstance(answer, Mapping) and bool(answer.get("error"))
 
 
 def _iso(moment: datetime) -> str:

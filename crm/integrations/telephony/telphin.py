@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
+from crm.integrations.http_protocol import HttpClient
 from crm.integrations.inbound import InboundRequest, MalformedRequest, Reply
 from crm.integrations.telephony import telphin_events, telphin_simulation
 from crm.integrations.telephony.base import (
@@ -179,6 +180,18 @@ class Telphin(TelphinApi):
 
     # Subscriptions do not end, but new extensions must be subscribed too.
     subscription_check: ClassVar[timedelta] = timedelta(days=1)
+
+    def __init__(
+        self,
+        connection_id: int,
+        credentials: Mapping[str, str],
+        http: HttpClient,
+        *,
+        webhook_token: str = "",
+    ) -> None:
+        super().__init__(connection_id, credentials, http, webhook_token=webhook_token)
+        # Without the notices of menus and queues nothing tells that an unanswered call is over.
+        self.ends_by_legs = self.credential("call_end") != BY_ENTRY
 
     # Inbound
 

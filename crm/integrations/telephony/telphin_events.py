@@ -82,6 +82,8 @@ class _Leg:
     extension: str | None
     at_entry: bool = False
     forwarded: bool = False
+    # The employee's own telephone rings first in a call that he has asked for.
+    requested: bool = False
     transferred: bool = False
 
 
@@ -93,7 +95,7 @@ def from_notice(fields: Payload, origin: Origin) -> list[CallEvent] | None:
     if name not in _KINDS:
         return None
     leg = _leg(name, fields, origin)
-    if leg is None or (name == "answer" and leg.at_entry):
+    if leg is None or (name == "answer" and (leg.at_entry or leg.requested)):
         return []
     moment = _moment(fields)
     call_id = call_key(fields.required("CallID"))
@@ -147,6 +149,7 @@ def _incoming(fields: Payload, origin: Origin) -> _Leg:
         client=None if by_request else remote or _outside(fields, "CallerIDNum"),
         extension=None if at_entry else called,
         at_entry=at_entry,
+        requested=by_request,
         transferred=remote is not None,
     )
 
@@ -207,7 +210,7 @@ def _state(
     if name != "hangup":
         kind = _KINDS[name]
         return {"kind": kind, "answered_at": moment if kind is CallKind.ANSWERED else None}
-    if leg.forwarded:
+    if leg.forwarded or leg.requested:
         return {"kind": CallKind.LEG_ENDED}
     state = (_entry_end if leg.at_entry else _phone_end)(fields, leg, origin)
     over = state["kind"] is not CallKind.LEG_ENDED

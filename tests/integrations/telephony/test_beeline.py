@@ -312,6 +312,15 @@ class TestEvents:
             ' i:type="xsi:SubscriptionTerminatedEvent"><eventID>1</eventID></Event>'
         )
         assert beeline().parse(inbound(text)) == []
+        assert beeline().ended_subscription(inbound(text)) == ""
+
+    def test_an_ended_subscription_is_named(self) -> None:
+        text = xml("SubscriptionTerminatedEvent", "").replace(
+            "<eventID>", "<subscriptionId>s-1</subscriptionId><eventID>"
+        )
+        assert beeline().ended_subscription(inbound(text)) == "s-1"
+        ringing = inbound(xml("CallReceivedEvent", remote() + times()))
+        assert beeline().ended_subscription(ringing) is None
 
     @pytest.mark.parametrize("text", [xml("CallTeleportedEvent", ""), "<a/>", "<Event/>"])
     def test_a_new_kind_is_unknown(self, text: str) -> None:

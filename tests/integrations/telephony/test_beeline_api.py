@@ -233,6 +233,29 @@ class TestSubscription:
         with pytest.raises(OperatorError):
             self.subscribed("old", **{"GET subscription": stuck})
 
+    @pytest.mark.parametrize(
+        ("answer", "lives"),
+        [
+            (said({"subscriptionId": "old", "expires": 86400, "url": HOOK}), True),
+            (said({"subscriptionId": "old", "url": "https://other.example.ru/hook"}), False),
+            (refused(200, "NOT_FOUND"), False),
+            (Answer(404), False),
+        ],
+    )
+    def test_it_is_looked_for_before_its_end(self, answer: Answer, lives: bool) -> None:
+        fake = FakeBeeline({"GET subscription": answer})
+        with connected(fake) as operator:
+            assert operator.subscription_lives(HOOK, "old") is lives
+        assert fake.asked == [("GET subscription", {"subscriptionId": "old"})]
+
+    @pytest.mark.parametrize("stuck", [refused(401), Answer(500), HTML, Answer(429), PAGE])
+    def test_a_broken_server_does_not_mean_that_it_is_gone(self, stuck: Answer) -> None:
+        with (
+            connected(FakeBeeline({"GET subscription": stuck})) as operator,
+            pytest.raises(OperatorError),
+        ):
+            operator.subscription_lives(HOOK, "old")
+
     def test_an_old_one_that_cannot_be_taken_away_does_not_lose_the_new_one(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -243,6 +243,10 @@ class TestEvents:
             parsed(tail, value)
 
 
+def test_a_call_nobody_took_is_over_when_all_telephones_are_silent() -> None:
+    assert gravitel().ends_by_legs
+
+
 class TestFinalRecord:
     def test_an_answered_call_and_its_recording(self) -> None:
         final, recording = parsed("history", HISTORY)
@@ -401,6 +405,15 @@ class TestClickToCall:
     def test_a_wrong_command_is_told(self, command: str) -> None:
         with pytest.raises(OperatorError, match="с ошибкой") as caught:
             gravitel(call_command=command).place_call(CALL)
+        assert caught.value.permanent
+
+    def test_a_refusal_under_a_successful_status_is_no_success(self) -> None:
+        fake = FakeGravitel(make=said({"error": "Invalid parameters"}))
+        with (
+            connected(fake, call_command="make") as operator,
+            pytest.raises(OperatorError, match="отказала") as caught,
+        ):
+            operator.place_call(CALL)
         assert caught.value.permanent
 
     def test_a_page_is_no_success(self) -> None:

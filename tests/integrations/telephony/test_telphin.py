@@ -444,6 +444,20 @@ class TestNotices:
         event = only({**PHONE_RINGS, "CalledDID": "", "CallBackID": "5"})
         assert (event.direction, event.client_number, event.extension) == (None, None, "101")
 
+    def test_the_employee_who_picks_up_a_requested_call_has_not_talked_yet(self) -> None:
+        requested = {"CalledDID": "", "CallBackID": "5"}
+        assert events({**PHONE_ANSWERS, **requested}) == []
+        over = only({**PHONE_ENDS, **requested, "RecID": ""}, call_end="phones")
+        assert (over.kind, over.talk) == (CallKind.LEG_ENDED, None)
+
+    @pytest.mark.parametrize(
+        ("call_end", "by_legs"), [("entry", False), ("phones", True), ("direct", True)]
+    )
+    def test_silence_ends_a_call_where_menus_and_queues_tell_nothing(
+        self, call_end: str, by_legs: bool
+    ) -> None:
+        assert telphin(call_end=call_end).ends_by_legs is by_legs
+
     @pytest.mark.parametrize("flow", ["", "transfer"])
     def test_a_flow_that_is_not_told_is_seen_from_the_parties(self, flow: str) -> None:
         assert only({**PHONE_ANSWERS, "CallFlow": flow}).direction is Direction.IN
