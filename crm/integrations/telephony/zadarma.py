@@ -13,7 +13,9 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
@@ -253,10 +255,13 @@ class Zadarma(TelephonyOperator):
         if since >= until:
             return
         zone = self._account_zone()
+        # Asked once, when there is a row that may be the menu of a line.
+        lines = cache(lambda: frozenset(line.number for line in self.lines()))
         try:
             for rows in zadarma_events.grouped(self._history_pages(since, until, zone)):
                 raw = "\n".join(row.source() for row in rows)
-                yield zadarma_events.from_history(rows, self._history_origin(zone, raw))
+                origin = replace(self._history_origin(zone, raw), lines=lines)
+                yield zadarma_events.from_history(rows, origin)
         except MalformedRequest as error:
             raise self.failure(f"строка истории: {error.message}", permanent=False) from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -59,13 +59,14 @@ _SPREAD = timedelta(hours=3)
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What the fields themselves do not hold; `zone` is the account's."""
+    """What the fields themselves do not hold; `zone` and `lines` (digits) are the account's."""
 
     connection_id: int
     received_at: datetime
     fallback_id: str
     zone: timezone
     raw: str = field(repr=False)
+    lines: Callable[[], Collection[str]] = tuple
 
 
 def zone_of(text: str | None) -> timezone | None:
@@ -354,7 +355,7 @@ def from_history(rows: list[Payload], origin: Origin) -> CallEvent:
     """
     rows = sorted(rows, key=lambda row: _row_start(row, origin.zone))
     direction = _row_direction(rows)
-    talked = [row for row in rows if _is_talk(row, direction)]
+    talked = [row for row in rows if _is_talk(row, direction, origin)]
     ended = max(_row_end(row, origin.zone) for row in rows)
     missed = direction is Direction.IN and not talked
     known = rows[0].identifier("pbx_call_id")
@@ -409,14 +410,19 @@ def _row_direction(rows: list[Payload]) -> Direction | None:
     return direction
 
 
-def _is_talk(row: Payload, direction: Direction | None) -> bool:
-    """Whether somebody talked: an "answer" of a menu, or of the employee who calls, is none."""
+def _is_talk(row: Payload, direction: Direction | None, origin: Origin) -> bool:
+    """Whether somebody talked: an "answer" of a menu, or of the employee who calls, is none.
+
+    How the row of a menu names itself is not documented: one of our own lines is nobody.
+    """
     if _disposition(row) != _ANSWERED:
         return False
-    to_outside = _outside(row, "destination") is not None
+    outside = _outside(row, "destination")
     if direction is Direction.OUT:
-        return to_outside
-    return to_outside or _row_extension(row, direction) is not None
+        return outside is not None
+    if _row_extension(row, direction) is not None:
+        return True
+    return outside is not None and outside not in origin.lines()
 
 
 def _row_extension(row: Payload, direction: Direction | None) -> str | None:

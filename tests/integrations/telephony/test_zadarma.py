@@ -741,13 +741,29 @@ class TestHistory:
         assert (event.kind, event.talk) == (CallKind.MISSED, 0)
         assert event.recording_ref == PART
 
-    def test_an_answer_at_an_outside_telephone_counts(self) -> None:
-        (event,) = history(row(sip="", destination="79161112233"))
-        assert (event.kind, event.result, event.extension) == (
-            CallKind.ENDED,
-            CallResult.ANSWERED,
-            None,
-        )
+    @pytest.mark.parametrize(
+        ("destination", "kind", "result"),
+        [
+            ("79161112233", CallKind.ENDED, CallResult.ANSWERED),
+            ("+7 495 000-11-22", CallKind.MISSED, CallResult.NO_ANSWER),
+        ],
+    )
+    def test_an_answer_at_an_outside_telephone_counts_but_not_of_the_line_itself(
+        self, destination: str, kind: CallKind, result: CallResult
+    ) -> None:
+        asked = []
+
+        def lines(_: Any) -> Answer:
+            asked.append(1)
+            return said({"status": "success", "info": [{"number": "74950001122"}]})
+
+        menu = row(sip="", destination=destination)
+        other = {**menu, "pbx_call_id": f"{IN_ID}2", "call_id": "1767258000.2"}
+        fake = FakeZadarma(statistics_pbx=rows_answer(menu, other), direct_numbers=lines)
+        with connected(fake) as operator:
+            events = list(operator.history(NOW - timedelta(hours=1), NOW))
+        told = {(event.kind, event.result, event.extension) for event in events}
+        assert (told, len(events), len(asked)) == ({(kind, result, None)}, 2, 1)
 
     def test_an_outgoing_call_is_answered_by_the_client_only(self) -> None:
         to_employee = row(pbx_call_id=OUT_ID, sip="101", clid="101", destination="101", seconds=30)
