@@ -44,8 +44,7 @@ def client_of(call: Call, name: str = "", email: str = "") -> Contact | None:
     phone = phones.parse(call.client_number) if call.client_key else None
     if phone is None:
         return None
-    contact, _created = contacts.find_or_create([phone], email or None, name or None)
-    return contact
+    return contacts.by_hand(phone, name, email)
 
 
 def tie(call: Call, deal: Deal, by: Principal) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ from crm.models import Action, Contact, ContactEmail, ContactPhone, db
 from crm.operations import audit, checks, locks, search_index
 from crm.operations.errors import FieldError, Forbidden, NotFound, ValidationErrors
 from crm.operations.transaction import operation
-from crm.security import masking, visibility
+from crm.reports import contact_masks
+from crm.security import visibility
 from crm.security.principal import Principal
 from crm.values import phones as numbers
 from crm.values.phones import Phone, PhoneFlag
@@ -60,6 +61,20 @@ def find_or_create(
     db.session.flush()
     search_index.reindex_contact(contact)
     return contact, created
+
+
+def by_hand(phone: Phone | str, name: str = "", email: str = "") -> Contact:
+    """The contact behind a number that a person has typed, else a new one with the rest of it.
+
+    A known one gets at most the name he lacks. Runs inside a transaction of the caller; raises
+    ValidationErrors naming ``contact_email``.
+    """
+    if wrong := _email_errors(email):
+        raise ValidationErrors.one("contact_email", wrong[0].message)
+    contact, created = find_or_create([phone], None, name or None)
+    if created and email:
+        set_email(contact, email, None)
+    return contact
 
 
 def find(phones: Sequence[Phone | str], email: str | None = None) -> Contact | None:
@@ -110,11 +125,11 @@ def update_contact(contact_id: int, by: Principal, **values: Any) -> ContactChan
     """Change ``name``, ``comment``, ``is_company``, ``is_owner``, ``email``, ``phones`` (texts).
 
     Only what is given changes; ``phones`` replaces the whole list. Raises NotFound, Forbidden
-    (not editable, or the numbers are hidden from the person) and ValidationErrors.
+    (not editable, or what is to change is hidden from the person) and ValidationErrors.
     """
     contact = _editable(contact_id, by)
     typed, email = values.pop("phones", None), values.pop("email", None)
-    if typed is not None or email is not None:
+    if typed is not None or email is not None or _touches_owner(contact, values):
         _refuse_hidden(contact, by)
     errors = _phone_errors(typed or ()) + _email_errors(email)
     if errors:
@@ -335,10 +350,15 @@ def _editable(contact_id: int, by: Principal) -> Contact:
     raise Forbidden(_("Этот контакт вы можете только смотреть."))
 
 
+def _touches_owner(contact: Contact, values: Mapping[str, Any]) -> bool:
+    """An owner's name is hidden with his numbers; who is no owner any more is hidden no more."""
+    renamed = values.get("name", contact.name) != contact.name
+    return contact.is_owner and (renamed or not values.get("is_owner", True))
+
+
 def _refuse_hidden(contact: Contact, by: Principal) -> None:
     """Who sees stars instead of a number cannot write the stars over it."""
-    own = contact.is_owner and masking.owns_listing_of(by, contact)
-    if masking.hides_contacts(by, is_owner=contact.is_owner, own=own):
+    if contact_masks.hidden_from(by, contact):
         raise Forbidden(_("Телефоны и почта этого контакта от вас скрыты, менять их нельзя."))
 
 

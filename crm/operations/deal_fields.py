@@ -19,6 +19,7 @@ from flask_babel import lazy_gettext as _l
 from crm.models import Contact, Deal, Employee, EventKind, Source, db
 from crm.operations import contacts, field_values, timeline
 from crm.operations.errors import FieldError, ValidationErrors
+from crm.reports.company import company
 from crm.security import masking, visibility
 from crm.security.principal import Principal
 from crm.values import formats
@@ -115,6 +116,11 @@ def _need(name: str) -> dict[str, Any]:
     return {"read": lambda deal: (deal.need or {}).get(name), "write": write}
 
 
+def _write_need_text(deal: Deal, value: str | None, _by: Principal | None) -> None:
+    """Without words of its own the line says the parts again."""
+    deal.need_text = value or need_summary(deal.need) or None
+
+
 def need_summary(need: Mapping[str, Any] | None) -> str:
     """One line of what the client looks for: «Квартира, 2-к, 50–70 м², Пушкин»."""
     parts = need or {}
@@ -151,11 +157,21 @@ def _contact(deal: Deal, by: Principal | None) -> Contact:
 
 
 def _write_name(deal: Deal, value: str | None, by: Principal | None) -> None:
+    _refuse_unseen(deal, "contact_name", by)
     contacts.rename(_contact(deal, by), value or "", by)
 
 
 def _write_email(deal: Deal, value: str | None, by: Principal | None) -> None:
+    _refuse_unseen(deal, "contact_email", by)
     contacts.set_email(_contact(deal, by), value, by)
+
+
+def _refuse_unseen(deal: Deal, code: str, by: Principal | None) -> None:
+    """What is hidden from the person may be filled in, but not written over."""
+    own_shown = company().show_contacts_in_own_deals
+    seen = describe(deal, by, [code], own_shown=own_shown)[code]
+    if seen["filled"] and seen["value"] is None:
+        raise ValueError(_("Это поле от вас скрыто, менять его нельзя."))
 
 
 def _write_phone(deal: Deal, value: str | None, by: Principal | None) -> None:
@@ -276,7 +292,8 @@ _FIELDS = (
     DealField("need_districts", _l("Районы"), _K.LIST, parse=_V.names, **_need("districts")),
     DealField("need_when", _l("Когда"), _K.TEXT, parse=_V.line, **_need("when")),
     DealField(
-        "need_text", _l("Запрос одной строкой"), _K.TEXT, parse=_V.line, **_column("need_text")
+        "need_text", _l("Запрос одной строкой"), _K.TEXT,
+        lambda deal: deal.need_text, _V.line, _write_need_text,
     ),
     DealField("payment", _l("Оплата"), _K.TEXT, parse=_V.line, **_column("payment")),
     DealField(
@@ -312,18 +329,24 @@ def parse_all(values: Mapping[str, Any]) -> dict[str, Any]:
             parsed[code] = field.parse(raw)
         except ValueError as error:
             errors.append(FieldError(code, str(error)))
-    if not errors:
-        errors = _area_errors(parsed)
     if errors:
         raise ValidationErrors(errors)
     return parsed
 
 
-def _area_errors(parsed: Mapping[str, Any]) -> list[FieldError]:
-    low, high = parsed.get("need_area_from"), parsed.get("need_area_to")
-    if low is not None and high is not None and low > high:
+def _area_errors(deal: Deal, parsed: Mapping[str, Any]) -> list[FieldError]:
+    """The two areas may come one by one: what is typed is held against what the card has."""
+    if not {"need_area_from", "need_area_to"} & parsed.keys():
+        return []
+    low, high = (
+        parsed[code] if code in parsed else CATALOGUE[code].read(deal)
+        for code in ("need_area_from", "need_area_to")
+    )
+    if low is None or high is None or Decimal(low) <= Decimal(high):
+        return []
+    if "need_area_to" in parsed:
         return [FieldError("need_area_to", _("Площадь «до» меньше площади «от»."))]
-    return []
+    return [FieldError("need_area_from", _("Площадь «от» больше площади «до»."))]
 
 
 def apply(deal: Deal, values: Mapping[str, Any], by: Principal | None) -> list[dict[str, Any]]:
@@ -333,7 +356,10 @@ def apply(deal: Deal, values: Mapping[str, Any], by: Principal | None) -> list[d
     """
     changed: list[dict[str, Any]] = []
     errors: list[FieldError] = []
-    for code, value in parse_all(values).items():
+    parsed = parse_all(values)
+    if wrong := _area_errors(deal, parsed):
+        raise ValidationErrors(wrong)
+    for code, value in parsed.items():
         field = CATALOGUE[code]
         before = field.read(deal)
         old = shown(deal, code)

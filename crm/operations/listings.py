@@ -37,6 +37,7 @@ from crm.operations.listing_doubles import Double, find_doubles
 from crm.operations.listing_ids import new_public_id
 from crm.operations.listing_offers import set_values, values_of
 from crm.operations.transaction import operation
+from crm.reports import contact_masks
 from crm.security import visibility
 from crm.security.grants import Grant
 from crm.security.principal import Principal
@@ -194,7 +195,8 @@ def transfer(listing_id: int, by: Principal, employee_id: int) -> Listing:
 def copy_listing(listing_id: int, by: Principal) -> Listing:
     """A draft of the person's own with the same fields and photos.
 
-    The owner comes along only from a listing that the person may edit. Raises NotFound and
+    The owner comes along only from a listing that the person may edit, and if he is not hidden
+    from the person, whom the copy would show him. Raises NotFound and
     Forbidden (no right to add, or somebody else's and a personal permission forbids).
     """
     _demand_work(by)
@@ -209,7 +211,8 @@ def copy_listing(listing_id: int, by: Principal) -> Listing:
     copy.public_id, copy.state = new_public_id(), str(ListingState.DRAFT)
     copy.responsible_id = by.id
     copy.department_id = by.department_id or source.department_id
-    if visibility.may(by, Action.EDIT, source):
+    seen = source.owner_id is None or not _is_opened(source.owner_id, by)
+    if seen and visibility.may(by, Action.EDIT, source):
         copy.owner_id = source.owner_id
     _born(copy, by, copied_from=source.id)
     photos.copy_photos(source.id, copy.id)
@@ -275,6 +278,8 @@ def _own_value(name: str, raw: Any, kept: Any, by: Principal) -> Any:
         # A row out of sight may stay as it is, but cannot be attached: that would show it.
         if wanted != kept and visibility.get_visible(by, _ROWS[name], wanted) is None:
             raise ValueError(_("Такой записи нет, или она вам недоступна."))
+        if wanted != kept and name == "owner_id" and _is_opened(wanted, by):
+            raise ValueError(_("Контакты этого собственника от вас скрыты."))
         return wanted
     try:
         moment = dt.datetime.fromisoformat(text)
@@ -284,6 +289,11 @@ def _own_value(name: str, raw: Any, kept: Any, by: Principal) -> Any:
         raise ValueError(_("Такой даты не бывает."))
     aware = moment if moment.tzinfo else moment.replace(tzinfo=clock.zone(None))
     return aware.astimezone(dt.UTC)
+
+
+def _is_opened(owner_id: int, by: Principal) -> bool:
+    owner: Contact | None = db.session.get(Contact, owner_id)
+    return owner is not None and contact_masks.opened_by_listing(by, owner)
 
 
 def _responsible(raw: Any, by: Principal, errors: list[FieldError]) -> Employee | None:

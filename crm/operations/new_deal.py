@@ -12,6 +12,7 @@ from crm.models import Channel, Contact, Deal, Stage, StageType, db
 from crm.operations import call_deals, contacts, deals
 from crm.operations.errors import ValidationErrors
 from crm.operations.transaction import operation
+from crm.reports import contact_masks
 from crm.security import visibility
 from crm.security.principal import Principal
 from crm.values import phones
@@ -36,7 +37,8 @@ def create_with_client(
     ``call_id``: the client is who called, whatever number is typed, and the call comes to belong
     to the deal; NotFound when the person may not see it, Conflict when it has a deal already.
 
-    A client that is known already keeps his name and address. A second open deal of the
+    A client that is known already keeps his name and address; he is known by his number alone: by
+    an address anybody's client could be taken. A second open deal of the
     client in the pipeline needs ``confirmed`` (domain §13). Raises ValidationErrors naming
     ``contact_phone``, ``contact_id``, ``confirmed`` or a field of the card.
     """
@@ -65,6 +67,9 @@ def _visible(contact_id: int, by: Principal) -> Contact:
     found = visibility.get_visible(by, Contact, contact_id)
     if found is None:
         raise ValidationErrors.one("contact_id", _("Такого контакта нет, или он вам недоступен."))
+    if contact_masks.opened_by_deal(by, found):
+        text = _("Контакты этого клиента от вас скрыты: сделку заводит тот, кто его ведёт.")
+        raise ValidationErrors.one("contact_id", text)
     return found
 
 
@@ -75,9 +80,8 @@ def _by_phone(phone: str, card: Mapping[str, Any]) -> Contact | None:
         raise ValidationErrors.one(
             "contact_phone", _("Номер не распознан. Пример: +7 912 345-67-89.")
         )
-    email, name = card.get("contact_email"), card.get("contact_name")
-    contact, _created = contacts.find_or_create([phone], email or None, name or None)
-    return contact
+    email, name = (str(card.get(code) or "") for code in ("contact_email", "contact_name"))
+    return contacts.by_hand(phone, name, email)
 
 
 def _has_open_deal(contact: Contact, pipeline_id: int) -> bool:

@@ -243,6 +243,7 @@ def _client(
         deal_is_own=responsible_id == principal.id,
     )
     name = (contact.name if contact else "") or (appeal.name if appeal else "") or ""
+    name = masking.shown_name(name, hidden and bool(contact and contact.is_owner))
     number = next((phone.number for phone in contact.phones), None) if contact else None
     number = number or (appeal.phone if appeal else None)
     return name, masking.shown_phone(number, hidden)

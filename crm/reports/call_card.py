@@ -77,12 +77,12 @@ def card(principal: Principal, call_id: int, *, fresh: bool = False) -> CallCard
     if found is None:
         return None
     call, deal_shown, _may_hear = found
-    begun = call.answered_at or call.started_at
+    begun, hide = call.answered_at or call.started_at, _hides(principal, call)
     return CallCard(
         call=call,
         state=_state(principal, call),
-        number=_ringing_number(principal, call),
-        name=call.contact.name if call.contact else "",
+        number=masking.shown_phone(call.client_number, hide),
+        name=_name(call, hide),
         ordinal=_ordinal(call),
         deal=call.deal if deal_shown else None,
         responsible=_responsible(call),
@@ -99,11 +99,15 @@ def _state(principal: Principal, call: Call) -> str:
     return "ordered" if call.state == CallState.NEW else "calling"
 
 
-def _ringing_number(principal: Principal, call: Call) -> str:
-    """Permission 16 shows the number while the call comes in, and only then."""
+def _hides(principal: Principal, call: Call) -> bool:
+    """Who calls is shown while the call comes in (permission 16), and only then."""
     comes_in = call.direction != _OUT and call.state != CallState.ANSWERED
-    hide = not comes_in and calls.hidden(principal, call)
-    return masking.shown_phone(call.client_number, hide)
+    return not comes_in and calls.hidden(principal, call)
+
+
+def _name(call: Call, hide: bool) -> str:
+    contact = call.contact
+    return masking.shown_name(contact.name, hide and contact.is_owner) if contact else ""
 
 
 def _ordinal(call: Call) -> int:
@@ -155,11 +159,10 @@ def for_deal(principal: Principal, call_id: int) -> CallForDeal | None:
         return None
     call, deal_shown, _may_hear = found
     hide = calls.hidden(principal, call)
-    name = call.contact.name if call.contact else ""
     return CallForDeal(
         call=call,
         number=masking.shown_phone(call.client_number, hide),
-        name=masking.shown_name(name, hide and bool(call.contact and call.contact.is_owner)),
+        name=_name(call, hide),
         deal=call.deal if deal_shown else None,
     )
 

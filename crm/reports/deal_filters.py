@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, or_, select, true
+from sqlalchemy import ColumnElement, True_, and_, false, or_, select, true
 
-from crm.models import ContactPhone, Deal, Employee, ObjectKind, Scope, SearchToken, db
+from crm.models import Contact, ContactPhone, Deal, Employee, ObjectKind, Scope, SearchToken, db
+from crm.reports import contact_masks
 from crm.reports.company import company_zone
 from crm.reports.stages import StageBook
 from crm.security import visibility
-from crm.security.grants import Grant
 from crm.security.principal import Principal
 from crm.values import phones
 from crm.values.clock import day_bounds, utc_now
@@ -23,6 +23,7 @@ NOBODY = 0
 STATES = ("open", "closed", "all")
 _MAX_ID = 2**31 - 1
 _ID_DIGITS = 10
+_SHORTEST_TAIL, _WHOLE_NUMBER = 4, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +171,32 @@ def _period(filters: DealFilters) -> list[Condition]:
 
 
 def text_condition(principal: Principal, text: str) -> Condition:
-    """Deals by number, by the client's phone in any spelling, or by words of his name."""
+    """Deals by number, by the client's phone in any spelling, or by words of his name.
+
+    A part of a number or a name finds only clients whose numbers and names the person sees.
+    """
     digits = phones.search_digits(text)
     number = text.lstrip("№ ").replace(" ", "")
     found: list[Condition] = []
     if number.isascii() and number.isdigit() and int(number) <= _MAX_ID:
         found.append(Deal.id == int(number))
-    if digits and len(digits) >= _least_digits(principal):
+    if digits and len(digits) >= _SHORTEST_TAIL:
         by_phone = select(ContactPhone.contact_id).where(
             ContactPhone.key_reversed.like(digits[::-1] + "%")
         )
-        found.append(Deal.contact_id.in_(by_phone))
+        whole = len(digits) >= _WHOLE_NUMBER
+        seen = true() if whole else contact_masks.findable_by_tail(principal)
+        found.append(and_(Deal.contact_id.in_(by_phone), _of_client(seen)))
     if not digits:
-        found.append(_by_words(text))
+        found.append(and_(_by_words(text), _of_client(contact_masks.findable_by_name(principal))))
     return or_(false(), *found)
 
 
-def _least_digits(principal: Principal) -> int:
-    """A part of a number would tell its hidden digits: those who see none give it whole."""
-    return 10 if principal.can(Grant.ONLY_STAFF_CONTACTS) else 4
+def _of_client(condition: Condition) -> Condition:
+    """What the deal's client must meet; no table is asked for what everybody meets."""
+    if isinstance(condition, True_):
+        return condition
+    return Deal.contact_id.in_(select(Contact.id).where(condition))
 
 
 def _by_words(text: str) -> Condition:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from crm.models import Contact, ContactPhone, Deal, Stage, StageType, db
+from crm.reports import contact_masks
 from crm.security import visibility
 from crm.security.principal import Principal
 from crm.values import phones
@@ -44,7 +45,7 @@ def known_clients(principal: Principal, number: str) -> list[KnownClient]:
             )
         )
     )
-    known = [_of_deal(deal, deal.id in seen) for deal in deals]
+    known = [_of_deal(principal, deal, deal.id in seen) for deal in deals]
     return known or _contacts(principal, ids)
 
 
@@ -69,10 +70,10 @@ def _open_deals(contact_ids: list[int]) -> list[Deal]:
     return list(db.session.scalars(query))
 
 
-def _of_deal(deal: Deal, visible: bool) -> KnownClient:
+def _of_deal(principal: Principal, deal: Deal, visible: bool) -> KnownClient:
     return KnownClient(
         contact_id=deal.contact_id if visible else None,
-        name=str(deal.contact) if visible and deal.contact else "",
+        name=_name(principal, deal.contact) if visible and deal.contact else "",
         deal_id=deal.id if visible else None,
         stage=deal.stage.name if visible else "",
         holder=deal.responsible.full_name if deal.responsible else "",
@@ -83,4 +84,8 @@ def _of_deal(deal: Deal, visible: bool) -> KnownClient:
 def _contacts(principal: Principal, ids: list[int]) -> list[KnownClient]:
     query = select(Contact).where(Contact.id.in_(ids)).limit(3)
     rows = db.session.scalars(visibility.visible(query, principal, Contact))
-    return [KnownClient(row.id, str(row), None, "", "", "") for row in rows]
+    return [KnownClient(row.id, _name(principal, row), None, "", "", "") for row in rows]
+
+
+def _name(principal: Principal, contact: Contact) -> str:
+    return contact_masks.shown_name(principal, contact) or str(contact)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from crm.models import (
     Contact,
@@ -19,6 +19,7 @@ from crm.models import (
     Source,
     db,
 )
+from crm.reports import contact_masks
 from crm.security import visibility
 from crm.security.principal import Principal
 from crm.values import phones
@@ -26,6 +27,8 @@ from crm.values import phones
 PAGE = 20
 # Fewer digits would match half of the base.
 MIN_DIGITS = 4
+WHOLE_NUMBER = 10
+_LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,10 @@ def find(principal: Principal, kind: str, text: str, page: int) -> tuple[list[Op
     model, match, show, order = _KINDS[kind]
     query: Select[Any] = visibility.visible(select(model), principal, model)
     for word in text.split()[:5]:
-        query = query.where(match(word))
+        query = query.where(match(principal, word))
     rows = list(db.session.scalars(query.order_by(order).offset(page * PAGE).limit(PAGE + 1)))
-    return [show(row) for row in rows[:PAGE]], len(rows) > PAGE
+    names = contact_masks.shown_names(principal, rows[:PAGE]) if model is Contact else {}
+    return [show(row, names) for row in rows[:PAGE]], len(rows) > PAGE
 
 
 def _like(column: Any, word: str) -> ColumnElement[bool]:
@@ -57,12 +61,9 @@ def _like(column: Any, word: str) -> ColumnElement[bool]:
     return or_(*(column.like(f"%{variant}%", escape="\\") for variant in sorted(variants)))
 
 
-def _employee(word: str) -> ColumnElement[bool]:
-    return or_(
-        _like(Employee.last_name, word),
-        _like(Employee.first_name, word),
-        _like(Employee.username, word),
-    )
+def _employee(_principal: Principal, word: str) -> ColumnElement[bool]:
+    names = (Employee.last_name, Employee.first_name, Employee.username)
+    return and_(Employee.active, or_(*(_like(column, word) for column in names)))
 
 
 def _token_ids(kind: str, word: str) -> Select[Any]:
@@ -72,51 +73,69 @@ def _token_ids(kind: str, word: str) -> Select[Any]:
     )
 
 
-def _contact(word: str) -> ColumnElement[bool]:
+def _source(_principal: Principal, word: str) -> ColumnElement[bool]:
+    return and_(Source.active, _like(Source.name, word))
+
+
+def _contact(principal: Principal, word: str) -> ColumnElement[bool]:
     digits = phones.search_digits(word)
-    by_name = Contact.id.in_(_token_ids("contact", word))
+    by_name = _named(principal, word)
     if not digits or len(digits) < MIN_DIGITS:
         return by_name
-    by_phone = select(ContactPhone.contact_id).where(
-        ContactPhone.key_reversed.like(digits[::-1] + "%")
+    by_phone: ColumnElement[bool] = Contact.id.in_(
+        select(ContactPhone.contact_id).where(ContactPhone.key_reversed.like(digits[::-1] + "%"))
     )
-    return or_(by_name, Contact.id.in_(by_phone))
+    if len(digits) < WHOLE_NUMBER:
+        by_phone = and_(by_phone, contact_masks.findable_by_tail(principal))
+    return or_(by_name, by_phone)
 
 
-def _deal(word: str) -> ColumnElement[bool]:
-    by_contact = Deal.contact_id.in_(_token_ids("contact", word))
-    return or_(Deal.id == int(word), by_contact) if word.isdecimal() else by_contact
+def _named(principal: Principal, word: str) -> ColumnElement[bool]:
+    by_name = Contact.id.in_(_token_ids("contact", word))
+    return and_(by_name, contact_masks.findable_by_name(principal))
 
 
-def _listing(word: str) -> ColumnElement[bool]:
+def _deal(principal: Principal, word: str) -> ColumnElement[bool]:
+    by_contact = Deal.contact_id.in_(select(Contact.id).where(_named(principal, word)))
+    return or_(_numbered(Deal.id, word), by_contact)
+
+
+def _listing(_principal: Principal, word: str) -> ColumnElement[bool]:
     by_address = Listing.id.in_(_token_ids("listing", word))
-    return or_(Listing.id == int(word), by_address) if word.isdecimal() else by_address
+    return or_(_numbered(Listing.id, word), by_address)
+
+
+def _numbered(column: Any, word: str) -> ColumnElement[bool]:
+    """The row with this very number; a number that no column holds is nobody's."""
+    if not word.isdecimal() or int(word) > _LARGEST_ID:
+        return false()
+    return column == int(word)  # type: ignore[no-any-return]
 
 
 _KINDS: dict[str, tuple[type[Model], Callable[..., Any], Callable[..., Option], Any]] = {
     "employees": (
         Employee,
-        lambda word: Employee.active & _employee(word),
-        lambda row: Option(row.id, row.full_name, row.position or ""),
+        _employee,
+        lambda row, _names: Option(row.id, row.full_name, row.position or ""),
         func.lower(Employee.last_name),
     ),
     "sources": (
         Source,
-        lambda word: Source.active & _like(Source.name, word),
-        lambda row: Option(row.id, row.name),
+        _source,
+        lambda row, _names: Option(row.id, row.name),
         Source.name,
     ),
     "contacts": (
         Contact,
         _contact,
-        lambda row: Option(row.id, str(row)),
+        lambda row, names: Option(row.id, names[row.id] or str(row)),
         Contact.id.desc(),
     ),
-    "deals": (Deal, _deal, lambda row: Option(row.id, str(row)), Deal.id.desc()),
+    "deals": (Deal, _deal, lambda row, _names: Option(row.id, str(row)), Deal.id.desc()),
     "listings": (
         Listing,
         _listing,
-        lambda row: Option(row.id, str(row), row.address or ""),
+        lambda row, _names: Option(row.id, str(row), row.address or ""),
         Listing.id.desc(),
     ),
 }

@@ -38,9 +38,10 @@ class FoundDeal:
 
 @dataclass(frozen=True, slots=True)
 class FoundContact:
-    """A contact and his numbers as this person may see them."""
+    """A contact with his name and numbers as this person may see them."""
 
     contact: Contact
+    name: str
     # Id, by which it is called, and the number as it is shown.
     numbers: tuple[tuple[int, str], ...]
 
@@ -143,7 +144,7 @@ def _client(principal: Principal, deal: Deal) -> str:
         deal_is_own=deal.responsible_id == principal.id,
     )
     if contact.name:
-        return contact.name
+        return masking.shown_name(contact.name, hidden and contact.is_owner)
     return next((masking.shown_phone(phone.number, hidden) for phone in contact.phones), "")
 
 
@@ -171,7 +172,8 @@ def _found_contact(
         listing_is_own=bool(listing_is_own),
     )
     shown = [(phone.id, masking.shown_phone(phone.number, hidden)) for phone in contact.phones]
-    return FoundContact(contact, tuple(shown))
+    name = masking.shown_name(contact.name, hidden and contact.is_owner)
+    return FoundContact(contact, name, tuple(shown))
 
 
 def _listings(principal: Principal, wanted: Wanted, limit: int) -> list[Listing]:
@@ -189,21 +191,20 @@ def _listings(principal: Principal, wanted: Wanted, limit: int) -> list[Listing]
 
 def _contact_condition(principal: Principal, wanted: Wanted) -> ColumnElement[bool]:
     if wanted.words:
-        return _by_words(CONTACT, Contact.id, wanted.words)
+        by_name = _by_words(CONTACT, Contact.id, wanted.words)
+        return and_(by_name, contact_masks.findable_by_name(principal))
     if not wanted.digits:
         return false()
-    by_phone = select(ContactPhone.contact_id).where(_phone(principal, wanted))
-    matches = Contact.id.in_(by_phone)
-    if not wanted.whole_phone and principal.can(Grant.HIDE_OWNER_CONTACTS):
-        # Digit by digit the number of an owner would be found out.
-        return matches if principal.is_admin else and_(matches, ~Contact.is_owner)
-    return matches
+    by_phone = Contact.id.in_(select(ContactPhone.contact_id).where(_phone(wanted)))
+    if wanted.whole_phone:
+        return by_phone
+    return and_(by_phone, contact_masks.findable_by_tail(principal))
 
 
-def _phone(principal: Principal, wanted: Wanted) -> ColumnElement[bool]:
+def _phone(wanted: Wanted) -> ColumnElement[bool]:
     if wanted.whole_phone:
         return ContactPhone.key == phones.match_key(wanted.digits)
-    return false() if _masked(principal) else tail(wanted.digits)
+    return tail(wanted.digits)
 
 
 def _masked(principal: Principal) -> bool:

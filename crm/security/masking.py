@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
-from crm.models import Contact, Listing, ObjectKind, Scope, db
 from crm.security.grants import Grant
 from crm.security.principal import Principal
 from crm.values import phones
@@ -43,17 +40,3 @@ def shown_email(email: str | None, hidden: bool) -> str:
 def shown_name(name: str, hidden: bool) -> str:
     """An owner's name beyond the first name is hidden along with the contacts."""
     return name.split(" ", 1)[0] if hidden and name else name
-
-
-def owns_listing_of(principal: Principal, contact: Contact) -> bool:
-    """Whether the person is responsible for a listing of this owner."""
-    if principal.scope(ObjectKind.LISTING) is Scope.NONE:
-        return False
-    return (
-        db.session.scalar(
-            select(Listing.id)
-            .where(Listing.owner_id == contact.id, Listing.responsible_id == principal.id)
-            .limit(1)
-        )
-        is not None
-    )

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from crm.models import Contact
 from crm.operations import contacts as operations
 from crm.operations.errors import ValidationErrors
-from crm.reports import appeals, calls, contacts
+from crm.reports import appeals, calls, contact_masks, contacts
 from crm.security.principal import current_principal
 from crm.views import arguments
 from crm.views.access import requires
@@ -52,7 +52,7 @@ class ContactForm:
         """The form of a stored contact; hidden numbers are not put into it."""
         contact = row.contact
         return cls(
-            name=contact.name,
+            name=row.name,
             phones="" if row.hidden else "\n".join(phone.text for phone in row.phones),
             email="" if row.hidden else next(iter(row.emails), ""),
             comment=contact.comment or "",
@@ -60,15 +60,16 @@ class ContactForm:
             is_owner=contact.is_owner,
         )
 
-    def values(self, *, with_numbers: bool) -> dict[str, Any]:
-        """What the operation takes."""
+    def values(self, seen: contacts.ContactRow | None = None) -> dict[str, Any]:
+        """What the operation takes; what is hidden in the row that was seen stays as it is."""
         found: dict[str, Any] = {
-            "name": self.name,
             "comment": self.comment.strip() or None,
             "is_company": self.is_company,
-            "is_owner": self.is_owner,
         }
-        if with_numbers:
+        hidden = seen is not None and seen.hidden
+        if not hidden or (seen is not None and not seen.contact.is_owner):
+            found |= {"name": self.name, "is_owner": self.is_owner}
+        if not hidden:
             found["phones"] = [line for line in self.phones.splitlines() if line.strip()]
             found["email"] = self.email
         return found
@@ -125,14 +126,14 @@ class ContactsView(CrmView):
             try:
                 change = operations.create_contact(
                     current_principal(),
-                    **form.values(with_numbers=True),
+                    **form.values(),
                     responsible_id=current_principal().id,
                 )
             except ValidationErrors as error:
                 form.refuse(error)
             else:
                 return _saved(change)
-        return self.page("contacts/form.html", form=form, contact=None, hidden=False)
+        return self.page("contacts/form.html", form=form, seen=None)
 
     @expose("/<int:pk>/edit", methods=["GET", "POST"])
     @requires("edit")
@@ -143,12 +144,13 @@ class ContactsView(CrmView):
             abort(403)
         form = ContactForm.typed() if request.method == "POST" else ContactForm.of(row)
         if request.method == "POST":
-            values = form.values(with_numbers=not row.hidden)
             try:
-                return _saved(operations.update_contact(pk, current_principal(), **values))
+                return _saved(
+                    operations.update_contact(pk, current_principal(), **form.values(row))
+                )
             except ValidationErrors as error:
                 form.refuse(error)
-        return self.page("contacts/form.html", form=form, contact=row.contact, hidden=row.hidden)
+        return self.page("contacts/form.html", form=form, seen=row)
 
 
 def _row_or_404(pk: int) -> contacts.ContactRow:
@@ -159,7 +161,8 @@ def _row_or_404(pk: int) -> contacts.ContactRow:
 
 
 def _saved(change: operations.ContactChange) -> Response:
-    flash(_("Сохранено: %(name)s", name=str(change.contact)), "success")
+    name = contact_masks.shown_name(current_principal(), change.contact) or str(change.contact)
+    flash(_("Сохранено: %(name)s", name=name), "success")
     for warning in change.warnings:
         flash(warning, "warning")
     contact: Contact = change.contact

@@ -22,7 +22,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from crm.models import Action, Contact, ObjectKind, Pipeline, Scope
 from crm.operations import deal_fields, new_deal, saved_views
 from crm.operations.errors import OperationError, ValidationErrors
-from crm.reports import call_card
+from crm.reports import call_card, contact_masks
 from crm.reports import deals as report
 from crm.reports.call_card import CallForDeal
 from crm.reports.company import company_zone, local_today
@@ -147,6 +147,7 @@ class DealsView(DealCardView):
             errors=errors,
             call=call,
             contact=contact,
+            client=contact_masks.shown_name(current_principal(), contact) if contact else "",
             typed=request.form,
             pipelines=[(p.id, p.name) for p in book.pipelines],
             pipeline=pipeline,

@@ -12,7 +12,7 @@ from crm.models import Action, Contact, Listing, ListingState, PhotoState
 from crm.operations import files, listing_doubles
 from crm.operations import listings as operations
 from crm.operations.errors import Conflict, FieldError, OperationError, ValidationErrors
-from crm.reports import listing_card
+from crm.reports import contact_masks, listing_card
 from crm.reports.listing_card import ListingSheet
 from crm.security import visibility
 from crm.security.principal import Principal, current_principal
@@ -203,8 +203,10 @@ def _owner_option(form: ListingForm) -> tuple[int, str] | None:
     text = str(form.values.get("owner_id") or "")
     if not text.isdecimal() or len(text) > 9:  # noqa: PLR2004
         return None
-    contact = visibility.get_visible(current_principal(), Contact, int(text))
-    return int(text), str(contact) if contact else _("Контакт № %(id)s", id=text)
+    principal = current_principal()
+    contact = visibility.get_visible(principal, Contact, int(text))
+    name = contact_masks.shown_name(principal, contact) if contact else ""
+    return int(text), name or _("Контакт № %(id)s", id=text)
 
 
 def _remark(form: ListingForm, listing: Listing) -> None:

@@ -87,8 +87,8 @@ def _contact(row: search.FoundContact) -> dict[str, Any]:
     return {
         "href": f"/contacts/{row.contact.id}",
         "icon": "user",
-        "title": row.contact.name or shown or _("Без имени"),
-        "note": shown if row.contact.name else "",
+        "title": row.name or shown or _("Без имени"),
+        "note": shown if row.name else "",
     }
 
 
