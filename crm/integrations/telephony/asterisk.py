@@ -147,14 +147,17 @@ class Asterisk(AsteriskApi):
         """Calls of the journal that the PBX keeps in a file, when the settings name it."""
         if Capability.HISTORY not in self.capabilities:
             raise self.unsupported("история звонков, пока не вписан адрес журнала")
-        self.require_credentials()
-        try:
-            found = asterisk_cdr.rows(self.journal(since), self.zone)
-        except MalformedRequest as error:
-            raise self.failure(error.message, permanent=True) from error
-        for mine in asterisk_cdr.calls(found, since, until):
+        for mine in asterisk_cdr.calls(self._journal_rows(since), since, until):
             raw = "\n".join(map(repr, mine))
             yield from asterisk_cdr.events(mine, self._plan, self._place(datetime.now(UTC), raw))
+
+    def probe(self) -> str:
+        """The PBX lets us in, and its journal of calls can be read."""
+        message = super().probe()
+        if Capability.HISTORY not in self.capabilities:
+            return message
+        self._journal_rows(datetime.now(UTC))
+        return f"{message}. Журнал звонков читается"
 
     # The connection kept open
 
@@ -225,6 +228,12 @@ class Asterisk(AsteriskApi):
         )
 
     # Details
+
+    def _journal_rows(self, since: datetime) -> list[asterisk_cdr.Row]:
+        try:
+            return asterisk_cdr.rows(self.journal(since), self.zone)
+        except MalformedRequest as error:
+            raise self.failure(error.message, permanent=True) from error
 
     def _known(self, step: Step | None, told: object, at: datetime) -> Known | None:
         if step is None:

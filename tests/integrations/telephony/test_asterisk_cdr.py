@@ -297,6 +297,18 @@ class TestFile:
             list(operator.history(SINCE, UNTIL))
         assert caught.value.permanent is permanent
 
+    @pytest.mark.parametrize(
+        ("text", "ok", "words"),
+        [(text_of(row()), True, "Журнал звонков читается"), ("<html>", False, "лежит не он")],
+    )
+    def test_the_check_reads_the_journal_too(
+        self, monkeypatch: pytest.MonkeyPatch, text: str, ok: bool, words: str
+    ) -> None:
+        monkeypatch.setattr(Asterisk, "extensions", lambda _self: [])
+        with connected(FileServer(text)) as operator:
+            result = operator.check()
+        assert (result.ok, words in result.message) == (ok, True), result.message
+
     def test_without_an_address_there_is_no_history(self) -> None:
         operator = Asterisk(7, SETTINGS, NoNetwork(), webhook_token="t")
         assert Capability.HISTORY not in operator.capabilities
