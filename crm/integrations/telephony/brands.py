@@ -173,6 +173,7 @@ class Brand(TelephonyOperator):
         self.cautions = (*self.own_cautions, *self.driver.cautions)
         self.recording_hosts = self.driver.recording_hosts
         self.recording_delay = self.driver.recording_delay
+        self.ends_by_legs = self.driver.ends_by_legs
 
     def _driver(self, webhook_token: str) -> TelephonyOperator:
         kind = _driver_class(self.offer)
@@ -223,6 +224,10 @@ class Brand(TelephonyOperator):
         """As the chosen protocol does."""
         return self.driver.mask(request)
 
+    def ended_subscription(self, request: InboundRequest) -> str | None:
+        """As the chosen protocol does."""
+        return self.driver.ended_subscription(request)
+
     def notes(self, request: InboundRequest) -> Mapping[str, Any]:
         """As the chosen protocol does."""
         return self.driver.notes(request)
@@ -257,6 +262,10 @@ class Brand(TelephonyOperator):
     def subscribe(self, webhook_url: str, current_id: str | None) -> Subscription:
         """As the chosen protocol does."""
         return self._ready().subscribe(webhook_url, current_id)
+
+    def subscription_lives(self, webhook_url: str, current_id: str) -> bool:
+        """As the chosen protocol does."""
+        return self._ready().subscription_lives(webhook_url, current_id)
 
     def probe(self) -> str:
         """As the chosen protocol does."""

@@ -34,6 +34,7 @@ from crm.integrations.telephony.base import (
     same_secret,
 )
 from crm.integrations.telephony.gravitel_events import Origin
+from crm.integrations.telephony.shapes import named_values
 
 API_BASE = "https://crm.aicall.ru/v1"
 # The only `limit` seen in a running program; a full answer is asked again in halves.
@@ -204,7 +205,9 @@ class Gravitel(TelephonyOperator):
 
     def reply(self, request: InboundRequest, caller: KnownCaller | None = None) -> Reply:
         """Any JSON will do, except at `/client`, where the PBX waits for a name."""
-        value = self._known(caller) if _tail(request) == "client" else {"status": "ok"}
+        value = {"status": "ok"}
+        if _tail(request) == "client":
+            value = self._known(caller) if caller else {}
         body = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
         return Reply(body=body, content_type="application/json")
 
@@ -265,18 +268,9 @@ class Gravitel(TelephonyOperator):
 
     # Details
 
-    def _known(self, caller: KnownCaller | None) -> dict[str, str]:
-        told = {
-            "name_fields": caller.name if caller else None,
-            "responsible_fields": caller.responsible_extension if caller else None,
-        }
-        return {
-            name.strip(): value
-            for setting, value in told.items()
-            if value
-            for name in self.credential(setting).split(",")
-            if name.strip()
-        }
+    def _known(self, caller: KnownCaller) -> dict[str, str]:
+        name, responsible = map(self.credential, ("name_fields", "responsible_fields"))
+        return named_values([(name, caller.name), (responsible, caller.responsible_extension)])
 
     def _url(self, path: str) -> str:
         domain = re.sub(r"^https?://", "", self.credential("domain")).strip("/")

@@ -40,6 +40,7 @@ from crm.integrations.telephony.base import (
 )
 from crm.integrations.telephony.itoolabs_events import Durations, Origin, fields_of
 from crm.integrations.telephony.payload import Payload
+from crm.integrations.telephony.shapes import named_values
 
 REST = "rest"
 COMMANDS = "commands"
@@ -73,7 +74,9 @@ CAUTIONS = (
     "Повторяет ли АТС недоставленные запросы, не описано: пропущенное восполняет выгрузка истории.",
     (
         "Имя звонящего и логин ответственного отправляются на запрос АТС в полях contact_name и "
-        "responsible: названия полей известны из интеграций, а не из документа оператора."
+        "responsible: названия полей известны из интеграций, а не из документа оператора. Если имя "
+        "на телефоне не появляется, спросите названия у поддержки и впишите их в поля «…в ответе "
+        "«кто звонит»»."
     ),
     "Ограничения на частоту запросов не опубликованы: CRM спрашивает не чаще раза в секунду.",
 )
@@ -128,6 +131,25 @@ _RECORDINGS = CredentialField(
 )
 
 
+_ANSWER_HELP = "Как АТС называет это поле; можно несколько названий через запятую"
+_NAMES = CredentialField(
+    "name_fields",
+    "Имя клиента в ответе «кто звонит»",
+    secret=False,
+    required=False,
+    default="contact_name",
+    help=_ANSWER_HELP,
+)
+_RESPONSIBLES = CredentialField(
+    "responsible_fields",
+    "Ответственный в ответе «кто звонит»",
+    secret=False,
+    required=False,
+    default="responsible",
+    help=_ANSWER_HELP,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Brand:
     """What differs between those who sell the platform."""
@@ -144,7 +166,8 @@ def credential_fields(brand: Brand, address_help: str) -> tuple[CredentialField,
     """Fields of a connection; `address_help` shows what the brand's addresses look like."""
     address = CredentialField("api_url", "Адрес АТС", secret=False, help=address_help)
     choice = (_PROTOCOL,) if len(brand.protocols) > 1 else ()
-    return (_CRM_TOKEN, address, _API_KEY, *choice, _DURATIONS, _RECORDINGS)
+    asked = (_CRM_TOKEN, address, _API_KEY, *choice)
+    return (*asked, _DURATIONS, _RECORDINGS, _NAMES, _RESPONSIBLES)
 
 
 class ITooLabs(TelephonyOperator):
@@ -228,15 +251,11 @@ class ITooLabs(TelephonyOperator):
         return number
 
     def reply(self, request: InboundRequest, caller: KnownCaller | None = None) -> Reply:
-        """`contact_name` and `responsible` (login) for a known caller, `{}` for another."""
+        """Name and responsible (login) of a known caller, `{}` for another."""
         if not _is_question(request):
             body = self.brand.acknowledgement
             return Reply(body=body, content_type=_JSON) if body else Reply()
-        known = {
-            "contact_name": caller.name if caller else None,
-            "responsible": caller.responsible_key if caller else None,
-        }
-        answer = {name: value for name, value in known.items() if value}
+        answer = self._known(caller) if caller else {}
         return Reply(body=json.dumps(answer, ensure_ascii=False).encode(), content_type=_JSON)
 
     def simulate(self, scenario: CallScenario) -> list[SimulatedRequest]:
@@ -335,6 +354,11 @@ class ITooLabs(TelephonyOperator):
             durations=Durations.TALK if durations is Durations.AS_TOLD else durations,
             raw=self.redacted(row.source()),
         )
+
+    def _known(self, caller: KnownCaller) -> dict[str, str]:
+        """What is known of a caller, under the names that the PBX reads."""
+        name, responsible = map(self.credential, ("name_fields", "responsible_fields"))
+        return named_values([(name, caller.name), (responsible, caller.responsible_key)])
 
     def _durations(self) -> Durations:
         chosen = self.credential("durations")

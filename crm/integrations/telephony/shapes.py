@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -131,6 +131,17 @@ class KnownCaller:
     responsible_extension: str | None = None
     responsible_key: str | None = None
     deal_id: int | None = None
+
+
+def named_values(told: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+    """Values under the names of a setting, several through a comma; absent values are left out."""
+    return {
+        name.strip(): value
+        for names, value in told
+        if value
+        for name in names.split(",")
+        if name.strip()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,6 +156,8 @@ class TestBrands:
             "protocol",
             "durations",
             "recording_host",
+            "name_fields",
+            "responsible_fields",
         ]
         assert Capability.LINES in own().capabilities
         assert Capability.LINES not in own(protocol="commands").capabilities
@@ -481,6 +483,15 @@ class TestWhoCalls:
         reply = own().reply(inbound(self.QUESTION), caller)
         assert json.loads(reply.body) == expected
         assert reply.content_type == "application/json"
+
+    def test_the_names_of_the_answer_are_settings(self) -> None:
+        caller = KnownCaller(name="Анна", responsible_key="oleg")
+        operator = own(name_fields="name, display_name", responsible_fields="user")
+        assert json.loads(operator.reply(inbound(self.QUESTION), caller).body) == {
+            "name": "Анна",
+            "display_name": "Анна",
+            "user": "oleg",
+        }
 
     def test_what_is_known_goes_to_nobody_else(self) -> None:
         reply = own().reply(inbound(EVENT, type="INCOMING"), KnownCaller(name="Анна"))

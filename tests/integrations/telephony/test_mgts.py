@@ -187,3 +187,16 @@ class TestMgts:
                 assert b"".join(sound.chunks) == b"ID3sound"
             with pytest.raises(OperatorError, match="чужой"):
                 operator.fetch_recording(RecordingRef(recording_url="https://evil.example/1.mp3"))
+
+
+def test_subscriptions_and_the_end_of_calls_are_those_of_the_chosen_protocol(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ITooLabs, "ends_by_legs", True)
+    monkeypatch.setattr(ITooLabs, "ended_subscription", lambda *_: "s-1")
+    monkeypatch.setattr(ITooLabs, "subscription_lives", lambda *_: False)
+    operator = mgts()
+    assert operator.ends_by_legs
+    request = next(TestMgtsConformance().requests())
+    assert operator.ended_subscription(request) == "s-1"
+    assert not operator.subscription_lives("https://crm.example.ru/hook", "s-1")
