@@ -27,6 +27,7 @@ from urllib3.poolmanager import PoolManager
 
 from crm.integrations.addresses import forbidden_reason
 from crm.integrations.errors import IntegrationError
+from crm.integrations.hosts import is_listed, leaves_tls
 from crm.integrations.http_words import reason
 from crm.integrations.tls import trusting
 
@@ -415,7 +416,11 @@ class _Call:
             if answer.status not in _REDIRECTS or not location:
                 return answer
             answer.release()
-            request = _redirected(request, answer.status, location)
+            following = _redirected(request, answer.status, location)
+            # Where only certain hosts are believed, a name alone proves nothing without TLS.
+            if self._allow_hosts is not None and leaves_tls(request.url, following.url):
+                raise FetchRefused("Сервер перенаправляет с https на http")
+            request = following
         raise FetchRefused(f"Больше {MAX_REDIRECTS} перенаправлений подряд")
 
     def send(self, request: requests.Request) -> HttpResponse:
@@ -452,18 +457,9 @@ class _Call:
             raise FetchRefused("Адрес написан неправильно") from None
         if parts.scheme not in ("http", "https") or not host:
             raise FetchRefused("Адрес должен начинаться с http:// или https://")
-        if self._allow_hosts is not None and not _matches(host, self._allow_hosts):
+        if self._allow_hosts is not None and not is_listed(host, self._allow_hosts):
             raise FetchRefused(f"Сервер {host} не входит в список разрешённых")
         return host
-
-
-def _matches(host: str, allowed: Collection[str]) -> bool:
-    name = host.lower().rstrip(".")
-    patterns = [pattern.lower() for pattern in allowed]
-    return any(
-        name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:]))
-        for pattern in patterns
-    )
 
 
 def _redirected(request: requests.Request, status: int, location: str) -> requests.Request:

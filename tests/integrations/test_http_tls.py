@@ -48,6 +48,12 @@ def self_signed(path: Path) -> Path:
 
 class Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path == "/plain":
+            self.send_response(302)
+            self.send_header("Location", f"http://{NAME}:1/sound.mp3")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -126,6 +132,15 @@ def test_unreadable_certificates_are_told_in_words(port: int) -> None:
 def test_tls_does_not_open_our_network(port: int) -> None:
     with pytest.raises(FetchRefused):
         GuardedClient().request("GET", f"https://{NAME}:{port}/")
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_listed_host_is_not_followed_out_of_tls(port: int) -> None:
+    url, client = f"https://{NAME}:{port}/plain", GuardedClient([NAME])
+    with pytest.raises(FetchRefused, match="с https на http"):
+        client.request("GET", url, allow_hosts=[NAME])
+    with pytest.raises(FetchFailed):
+        client.request("GET", url)
 
 
 def test_a_handshake_that_never_ends_is_cut() -> None:

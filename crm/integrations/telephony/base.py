@@ -16,6 +16,7 @@ from typing import Any, ClassVar, final
 from urllib.parse import SplitResult, urlsplit
 
 from crm.integrations.errors import IntegrationError
+from crm.integrations.hosts import is_listed
 from crm.integrations.http_protocol import HttpClient, HttpResponse
 from crm.integrations.inbound import InboundRequest, MalformedRequest, Reply, load_json
 from crm.integrations.telephony.events import CallEvent, CallKind, CallResult, Direction
@@ -392,7 +393,7 @@ class TelephonyOperator(ABC):
         hosts = {*self.recording_hosts, api.hostname or ""} - {""}
         if target.hostname is None or target.scheme not in ("https", api.scheme):
             raise self.failure("ссылка на запись ведёт на чужой адрес", permanent=True)
-        if not _is_listed(target.hostname, hosts):
+        if not is_listed(target.hostname, hosts):
             raise self.failure("ссылка на запись ведёт на чужой адрес", permanent=True)
         response = self.send(
             "GET", link, headers=headers, allow_hosts=hosts, stream=True, follow_redirects=True
@@ -412,14 +413,6 @@ def _split(link: str) -> SplitResult:
         return urlsplit(link)
     except ValueError:
         return urlsplit("")
-
-
-def _is_listed(host: str, patterns: Collection[str]) -> bool:
-    """`*.example.ru` means any subdomain, as in the HTTP client."""
-    return any(
-        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
-        for pattern in patterns
-    )
 
 
 def _retry_after(response: HttpResponse) -> timedelta | None:
