@@ -299,10 +299,17 @@ def _move(
 
 
 def _written(deal: Deal, values: Mapping[str, Any], by: Principal | None) -> list[FieldError]:
-    """Write what the dialog has brought; complaints wait to be shown with the others."""
+    """Write what the dialog has brought; complaints wait to be shown with the others.
+
+    What is right beside them is written too, lest it be called missing; nothing of it stays.
+    """
     try:
         deals.write_fields(deal, values, by)
     except ValidationErrors as refused:
+        wrong = {error.field for error in refused.errors}
+        right = {code: raw for code, raw in values.items() if code not in wrong}
+        if right and len(right) < len(values):
+            _written(deal, right, by)
         return refused.errors
     return []
 

@@ -16,6 +16,8 @@ from crm.values import phones
 
 _NUMBER = re.compile(r"\d{1,15}(?:[.,]\d{1,2})?")
 _EMAIL = re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+\.[^\s@,;<>\".]{2,}")
+# Signs nobody sees: PostgreSQL refuses the zero byte, a mark of direction turns a page around.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 _MAX_MONEY = Decimal(10) ** 12
 _MAX_AREA = Decimal(10) ** 6
 _STUDIO = ("студия", "studio")
@@ -25,7 +27,7 @@ _MAX_DISTRICTS = 30
 
 def money(raw: Any) -> Decimal | None:
     """Roubles written with digits: ``12 500 000``, ``12500000,50 ₽``."""
-    value = _decimal(raw)
+    value = _decimal(raw, _("Укажите число цифрами, например 12 500 000."))
     if value is None:
         return None
     if value >= _MAX_MONEY:
@@ -35,7 +37,7 @@ def money(raw: Any) -> Decimal | None:
 
 def area(raw: Any) -> Decimal | None:
     """Square metres above zero."""
-    value = _decimal(raw)
+    value = _decimal(raw, _("Укажите площадь числом, например 54,3."))
     if value is not None and not 0 < value < _MAX_AREA:
         raise ValueError(_("Укажите площадь в квадратных метрах."))
     return value
@@ -108,8 +110,7 @@ def _text(raw: Any) -> str:
     if raw is None:
         return ""
     if isinstance(raw, (str, int, float, Decimal)) and not isinstance(raw, bool):
-        # A zero byte is refused by PostgreSQL and seen by nobody.
-        return str(raw).replace("\0", "")
+        return _UNSEEN.sub("", str(raw))
     raise ValueError(_("Неверное значение."))
 
 
@@ -119,12 +120,12 @@ def _pieces(raw: Any) -> list[str]:
     return [part for part in cleaned if part]
 
 
-def _decimal(raw: Any) -> Decimal | None:
+def _decimal(raw: Any, complaint: str) -> Decimal | None:
     compact = re.sub(r"\s|₽|руб\.?|м²", "", _text(raw))
     if not compact:
         return None
     if not _NUMBER.fullmatch(compact):
-        raise ValueError(_("Укажите число цифрами, например 12 500 000."))
+        raise ValueError(complaint)
     return Decimal(compact.replace(",", "."))
 
 

@@ -96,7 +96,12 @@ def missing_fields(deal: Deal, stage: Stage) -> list[DealField]:
 
 def missing_errors(missing: list[DealField]) -> list[FieldError]:
     """The same as complaints beside the fields."""
-    return [
-        FieldError(field.code, _("Заполните поле «%(name)s».", name=str(field.label)))
-        for field in missing
-    ]
+    return [FieldError(field.code, _missing(field)) for field in missing]
+
+
+def _missing(field: DealField) -> str:
+    name = str(field.label)
+    text: str = _("Заполните поле «%(name)s».", name=name)
+    if field.parts:
+        text = _("«%(name)s»: заполните хотя бы одно из полей.", name=name)
+    return text

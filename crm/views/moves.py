@@ -69,7 +69,11 @@ def card_fields(deal: Deal, code: str, by: Principal) -> list[dict[str, Any]]:
     codes = field.parts or (code,)
     own_shown = company().show_contacts_in_own_deals
     described = deal_fields.describe(deal, by, codes, own_shown=own_shown)
-    return [_control(item, required=not field.parts) for item in described.values()]
+    made = [_control(item, required=not field.parts) for item in described.values()]
+    if field.parts:
+        name = str(field.label)
+        made[0]["hint"] = _("«%(name)s»: заполните хотя бы одно из полей.", name=name)
+    return made
 
 
 def _control(item: dict[str, Any], *, required: bool) -> dict[str, Any]:

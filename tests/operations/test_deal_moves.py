@@ -229,6 +229,41 @@ def test_all_missing_fields_are_named_at_once_and_can_be_brought(
     assert result.deal.need_text == "Квартира, 2-к"
 
 
+def test_one_wrong_value_does_not_make_the_right_ones_missing(
+    make: Factory, principal: Rights
+) -> None:
+    deal, by = make.deal(source=make.source()), principal("manager")
+    values = {**FULL, "need_area_from": "-5"}
+    with pytest.raises(ValidationErrors) as refused:
+        deal_moves.move_to_stage(deal.id, make.stage(NEED).id, by, values=values)
+    assert fields(refused) == ["need_area_from"]
+    assert "54,3" in refused.value.errors[0].message, "an area is no sum of money"
+    db.session.expire_all()
+    assert deal.amount is None
+
+
+def test_an_empty_line_of_the_dialog_leaves_the_line_made_of_the_parts(
+    make: Factory, principal: Rights
+) -> None:
+    deal, by = make.deal(source=make.source()), principal("manager")
+    values = {**FULL, "need_text": ""}
+    deal_moves.move_to_stage(deal.id, make.stage(NEED).id, by, values=values)
+    assert deal.need_text == "Квартира, 2-к"
+    told = db.session.scalars(
+        select(TimelineEvent).where(TimelineEvent.kind == EventKind.FIELDS)
+    ).one()
+    assert "need_text" not in {change["field"] for change in told.data["changes"]}
+
+
+def test_a_missing_group_says_that_one_of_its_fields_will_do(
+    make: Factory, principal: Rights
+) -> None:
+    deal = make.deal(source=make.source(), amount=Decimal(1_000_000))
+    with pytest.raises(ValidationErrors, match="хотя бы одно") as refused:
+        deal_moves.move_to_stage(deal.id, make.stage(NEED).id, principal("manager"))
+    assert fields(refused) == ["need"]
+
+
 def test_a_refused_move_writes_nothing(make: Factory, principal: Rights) -> None:
     deal, by = make.deal(), principal("manager")
     with pytest.raises(ValidationErrors):

@@ -217,6 +217,36 @@ def test_one_line_of_the_need_follows_until_typed_by_hand(make: Factory, princip
     assert deal.need_text == "двушка у парка"
 
 
+def test_without_words_of_its_own_the_line_says_the_parts_again(
+    make: Factory, principal: Rights
+) -> None:
+    deal, by = make.deal(need_text="двушка у парка", need={"kind": "flat"}), principal("manager")
+    deals.edit_deal(deal.id, by, {"need_text": " "})
+    assert deal.need_text == "Квартира"
+
+
+def test_areas_typed_one_by_one_are_held_against_each_other(
+    make: Factory, principal: Rights
+) -> None:
+    deal, by = make.deal(), principal("manager")
+    deals.edit_deal(deal.id, by, {"need_area_to": "50"})
+    with pytest.raises(ValidationErrors) as refused:
+        deals.edit_deal(deal.id, by, {"need_area_from": "70,5"})
+    assert fields(refused) == ["need_area_from"]
+    deals.edit_deal(deal.id, by, {"need_area_from": "40"})
+    with pytest.raises(ValidationErrors) as refused:
+        deals.edit_deal(deal.id, by, {"need_area_to": "30"})
+    assert fields(refused) == ["need_area_to"]
+    deals.edit_deal(deal.id, by, {"need_area_from": "", "need_area_to": "30"})
+    assert deal.need == {"area_to": "30"}
+
+
+def test_signs_nobody_sees_are_not_kept(make: Factory, principal: Rights) -> None:
+    deal, by = make.deal(), principal("manager")
+    deals.edit_deal(deal.id, by, {"payment": "\x01\u202eНаличные\u202c\x7f", "comment": "а\nб\tв"})
+    assert (deal.payment, deal.comment) == ("Наличные", "а\nб\tв")
+
+
 def test_an_edit_over_somebody_elses_is_refused(make: Factory, principal: Rights) -> None:
     deal, by = make.deal(), principal("manager")
     seen = deal.version
