@@ -11,11 +11,11 @@ from crm.operations.errors import OperationError
 log = logging.getLogger(__name__)
 
 
-def build(feed_id: int) -> None:
-    """Build one feed."""
+def build(feed_id: int, actor_id: int | None = None) -> None:
+    """Build one feed; ``actor_id`` names the employee who has asked for it."""
     with job_context():
         try:
-            publishing.build_feed(feed_id)
+            publishing.build_feed(feed_id, actor_id=actor_id)
         except OperationError as error:
             # Built by somebody else right now, or deleted meanwhile: nothing to repeat.
             log.info("feed %s is not built: %s", feed_id, error.message)

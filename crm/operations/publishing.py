@@ -66,14 +66,15 @@ class _Built:
 # --- building ---------------------------------------------------------------------------------
 
 
-def build_feed(feed_id: int, force: bool = False, by: Principal | None = None) -> FeedRun:
+def build_feed(feed_id: int, force: bool = False, actor_id: int | None = None) -> FeedRun:
     """Build the feed's file and publish it; the run with its counts and refusals.
 
+    ``actor_id`` is the employee who asked for it, None for the schedule.
     A build that would lose more than 30 % of the offers is held for a person unless ``force``.
     Raises NotFound, Conflict (it is being built now), and whatever unforeseen happened, after
     the run is marked failed; the last good file stays in any case.
     """
-    return _run(_begin(feed_id, by), force=force)
+    return _run(_begin(feed_id, actor_id), force=force)
 
 
 def confirm_build(run_id: int, by: Principal) -> FeedRun:
@@ -104,7 +105,7 @@ def _run(run_id: int, *, force: bool) -> FeedRun:
 
 
 @operation
-def _begin(feed_id: int, by: Principal | None) -> int:
+def _begin(feed_id: int, actor_id: int | None) -> int:
     locks.hold("feed", [str(feed_id)])
     if db.session.get(Feed, feed_id) is None:
         raise NotFound(_("Такого фида нет."))
@@ -112,7 +113,7 @@ def _begin(feed_id: int, by: Principal | None) -> int:
     busy = select(FeedRun.id).where(FeedRun.feed_id == feed_id, FeedRun.state == RunState.RUNNING)
     if db.session.scalar(busy.limit(1)) is not None:
         raise Conflict(_("Фид уже собирается."))
-    run = FeedRun(feed_id=feed_id, state=RunState.RUNNING, actor_id=by.id if by else None)
+    run = FeedRun(feed_id=feed_id, state=RunState.RUNNING, actor_id=actor_id)
     db.session.add(run)
     db.session.flush()
     bus.emit("run.changed", None, run_id=run.id)

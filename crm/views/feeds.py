@@ -81,7 +81,8 @@ class FeedsView(CrmView):
         feed = _feed_or_404(feed_id)
         try:
             job_id = f"feed-{feed.id}"
-            bus.enqueue_now("feeds", publishing.BUILD_JOB, feed.id, job_id=job_id)
+            asked = (feed.id, current_principal().id)
+            bus.enqueue_now("feeds", publishing.BUILD_JOB, *asked, job_id=job_id)
         except RedisError:
             return self._build_here(feed)
         flash(_("Сборка начнётся через несколько секунд."), "info")
@@ -89,7 +90,7 @@ class FeedsView(CrmView):
 
     def _build_here(self, feed: Feed) -> Response:
         try:
-            run = publishing.build_feed(feed.id, by=current_principal())
+            run = publishing.build_feed(feed.id, actor_id=current_principal().id)
         except OperationError as error:
             flash(error.message, "danger")
             return redirect(f"/feeds/{feed.id}")

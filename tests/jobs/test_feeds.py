@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from crm.jobs import feeds, photos
-from crm.models import RunState
+from crm.models import Employee, FeedRun, RunState, db
 from crm.operations import bus, imports, publishing
 from tests.operations import feed_ground as ground
 
@@ -21,7 +22,15 @@ def queued(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def test_an_import_and_a_build_run_as_jobs(app: Flask, queued: list[Any]) -> None:
+def runs_of(feed_id: int) -> list[int | None]:
+    """Who has asked for the feed's builds, in their order."""
+    query = select(FeedRun.actor_id).where(FeedRun.feed_id == feed_id).order_by(FeedRun.id)
+    return list(db.session.scalars(query))
+
+
+def test_an_import_and_a_build_run_as_jobs(
+    app: Flask, queued: list[Any], people: dict[str, Employee]
+) -> None:
     ground.company()
     started = imports.start_import(ground.source(), ground.written(ground.flats(2)))
     assert queued == [(("feeds", imports.RUN_JOB, started.id), {"job_id": f"import-{started.id}"})]
@@ -32,6 +41,11 @@ def test_an_import_and_a_build_run_as_jobs(app: Flask, queued: list[Any]) -> Non
     made = ground.feed()
     feeds.build(made.id)
     assert publishing.by_token(made.token).offers == 2  # type: ignore[union-attr]
+    assert runs_of(made.id) == [None], "by the schedule"
+    feeds.build(made.id, people["marketer"].id)
+    assert runs_of(made.id) == [None, people["marketer"].id], (
+        "«Собрать сейчас» says whose press it was"
+    )
     feeds.build(10_000)  # deleted meanwhile
 
 

@@ -210,6 +210,7 @@ def test_a_build_without_a_queue_happens_at_once(sign_in: Any, make: Factory, fe
     answer = sign_in("marketer").post(f"/feeds/{feed.id}/build")
     run = db.session.scalars(select(FeedRun)).one()
     assert answer.headers["Location"] == f"/feeds/run/{run.id}"
+    assert run.actor_id == make.people["marketer"].id
     page = sign_in("marketer").get(answer.headers["Location"]).get_data(as_text=True)
     assert "Не указана цена" in page
     assert f"/listings/{listing.id}/edit?feed={feed.id}" in page
