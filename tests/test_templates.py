@@ -84,3 +84,33 @@ def test_a_script_module_imported_exists() -> None:
         if not (path.parent / target).is_file()
     ]
     assert missing == []
+
+
+# --- what the scripts say ---------------------------------------------------------
+
+# They hold both languages themselves.
+BILINGUAL = {"texts.js", "english.js", "calls.js", "calls-page.js", "search.js"}
+RUSSIAN_LITERAL = re.compile(r"""(tr\()?(["`])((?:(?!\2).)*[А-Яа-яЁё](?:(?!\2).)*)\2""")
+
+
+def said_in_russian(path: Path) -> list[tuple[bool, str]]:
+    """Russian literals of a script: whether they go through ``tr``, and their text."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    code = [re.sub(r"(^|\s)//\s.*$|^\s*/?\*.*$", "", line) for line in lines]
+    return [(bool(found[1]), found[3]) for line in code for found in RUSSIAN_LITERAL.finditer(line)]
+
+
+def test_whatever_the_scripts_say_they_say_in_english_too() -> None:
+    pairs = r'^  "(.+)": "(.+)",$'
+    english = (ROOT / "static" / "js" / "english.js").read_text(encoding="utf-8")
+    known = dict(re.findall(pairs, english, re.M))
+    texts = [
+        said for path in SCRIPTS if path.name not in BILINGUAL for said in said_in_russian(path)
+    ]
+    assert [text for translated, text in texts if not translated] == []
+    assert {text for _, text in texts} == set(known), "missing in or left over from english.js"
+    places = re.compile(r"%\(\w+\)s")
+    differ = [
+        text for text in known if set(places.findall(text)) != set(places.findall(known[text]))
+    ]
+    assert differ == []

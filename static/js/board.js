@@ -1,5 +1,5 @@
 /* The board: drag, keyboard, lazy columns, live updates. */
-import { api, ApiError, debounce, on, toast } from "./kit.js";
+import { api, ApiError, debounce, on, toast, tr } from "./kit.js";
 import { chooseStage, moveDeal, takeDeal } from "./moves.js";
 
 const board = document.getElementById("board");
@@ -98,7 +98,7 @@ async function more(button) {
     button.hidden = !page.after;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    toast("Не удалось загрузить карточки. Нажмите «Показать ещё».", { tone: "warn" });
+    toast(tr("Не удалось загрузить карточки. Нажмите «Показать ещё»."), { tone: "warn" });
   } finally {
     button.disabled = false;
   }
@@ -122,7 +122,7 @@ async function move(id, stage, { focus = false } = {}) {
   const answer = await moveDeal(id, stage, { onUndone: () => refreshCard(id, { fresh: true, focus }) });
   card(id)?.classList.remove("kv-busy");
   if (answer) {
-    say(`Перемещено на этап «${stage.name}»`);
+    say(tr("Перемещено на этап «%(name)s»", { name: stage.name }));
     await refreshCard(id, { fresh: true, focus });
   }
   return answer;

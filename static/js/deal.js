@@ -1,5 +1,5 @@
 /* The deal card: stage bar, editing in place, tasks, feed, tabs; kept fresh while it is open. */
-import { api, ApiError, confirmDialog, debounce, el, enhance, on, toast } from "./kit.js";
+import { api, ApiError, confirmDialog, debounce, el, enhance, on, toast, tr } from "./kit.js";
 import { formDialog } from "./dialogs.js";
 import { chooseStage, moveDeal, takeDeal } from "./moves.js";
 import { editInPlace } from "./inline.js";
@@ -20,11 +20,22 @@ async function refresh() {
   for (const name of ["version", "stage", "stages", "presets", "responsible", "responsibleName"]) root().dataset[name] = fresh.dataset[name];
   for (const region of document.querySelectorAll("[data-region]")) {
     const copy = page.querySelector(`[data-region="${region.dataset.region}"]`);
-    const busy = region.querySelector(".kv-inline") || (region.dataset.region === "tabs");
-    if (copy && !busy) region.replaceChildren(...copy.childNodes);
+    if (!copy || region.dataset.region === "tabs") continue;
+    if (isEdited(region)) refreshFields(region, copy);
+    else region.replaceChildren(...copy.childNodes);
   }
   refreshFeed(page.querySelector("[data-feed]"));
   reloadPane();
+}
+
+const isEdited = (node) => node.querySelector(".kv-inline, .kv-opening") !== null;
+
+/** Beside a field that is being edited the others still follow. */
+function refreshFields(region, page) {
+  for (const place of region.querySelectorAll("dd[data-field]")) {
+    const copy = page.querySelector(`dd[data-field="${place.dataset.field}"]`);
+    if (copy && !isEdited(place)) place.replaceChildren(...copy.childNodes);
+  }
 }
 
 /** A recording that plays is not cut off: the feed is renewed at the next change. */
@@ -67,25 +78,25 @@ async function save() {
     if (!(error instanceof ApiError)) throw error;
     if (!error.payload?.fields?.length) return toast(error.message, { tone: "bad" });
     const saved = await formDialog({
-      title: "Завести сделку", text: "Заполните обязательные поля этапа.",
+      title: tr("Завести сделку"), text: tr("Заполните обязательные поля этапа."),
       fields: error.payload.fields.map((field) => ({ ...field, name: field.code })),
       check: (values) => api(address, { method: "POST", body: { values } }),
     });
     if (!saved) return undefined;
   }
-  toast("Сделка заведена", { tone: "ok" });
+  toast(tr("Сделка заведена"), { tone: "ok" });
   return refreshSoon();
 }
 
 async function assign() {
   const { responsible, responsibleName } = root().dataset;
   const answer = await formDialog({
-    title: "Передать сделку", ok: "Передать",
-    fields: [{ name: "responsible_id", label: "Кому", kind: "remote", remote: "/api/v1/options/employees", required: true, options: responsible ? [[responsible, responsibleName]] : [], value: responsible }],
+    title: tr("Передать сделку"), ok: tr("Передать"),
+    fields: [{ name: "responsible_id", label: tr("Кому"), kind: "remote", remote: "/api/v1/options/employees", required: true, options: responsible ? [[responsible, responsibleName]] : [], value: responsible }],
     check: (values) => api(`/api/v1/deals/${id}/assign`, { method: "POST", body: values }),
   });
   if (answer) {
-    toast("Сделка передана", { tone: "ok" });
+    toast(tr("Сделка передана"), { tone: "ok" });
     refreshSoon();
   }
 }
@@ -94,11 +105,11 @@ async function toPipeline(button) {
   const { stages: offered } = await api(`/board/${button.dataset.pipeline}/totals`);
   const stage = await chooseStage(offered.filter((item) => item.type === "in_work"), null);
   if (!stage) return;
-  attempt(() => api(`/api/v1/deals/${id}/pipeline`, { method: "POST", body: { stage_id: stage.id } }), `Сделка в воронке «${button.dataset.name}»`);
+  attempt(() => api(`/api/v1/deals/${id}/pipeline`, { method: "POST", body: { stage_id: stage.id } }), tr("Сделка в воронке «%(name)s»", { name: button.dataset.name }));
 }
 
 async function remove() {
-  if (!(await confirmDialog("Удалить сделку? Открытые задачи закроются, вернуть её сможет администратор.", { ok: "Удалить", danger: true }))) return;
+  if (!(await confirmDialog(tr("Удалить сделку? Открытые задачи закроются, вернуть её сможет администратор."), { ok: tr("Удалить"), danger: true }))) return;
   const answer = await attempt(() => api(`/api/v1/deals/${id}`, { method: "DELETE" }));
   if (answer) window.location.assign("/deals");
 }
@@ -133,7 +144,7 @@ const shownTab = () => document.querySelector("[data-tab].on").dataset.tab;
 
 async function loadPane(name) {
   const response = await get(`/deals/${id}/tab/${name}`);
-  if (!response.ok || response.redirected) return toast("Раздел не загрузился. Повторите.", { tone: "bad" });
+  if (!response.ok || response.redirected) return toast(tr("Раздел не загрузился. Повторите."), { tone: "bad" });
   pane(name).innerHTML = await response.text();
   return enhance(pane(name));
 }

@@ -1,5 +1,5 @@
 /* A dialog with fields made from their descriptions: {name, label, kind, value, options, hint, required, remote}. */
-import { ApiError, el, enhance, icon } from "./kit.js";
+import { ApiError, el, enhance, icon, tr } from "./kit.js";
 
 let made = 0;
 
@@ -76,11 +76,11 @@ function frame(title, text, form, ok, extra) {
     el("div", { class: "modal-dialog modal-dialog-centered modal-dialog-scrollable" },
       el("div", { class: "modal-content" },
         el("div", { class: "modal-header" }, el("h2", { class: "modal-title", id }, title),
-          el("button", { type: "button", class: "btn-close", "data-bs-dismiss": "modal", "aria-label": "Закрыть" })),
+          el("button", { type: "button", class: "btn-close", "data-bs-dismiss": "modal", "aria-label": tr("Закрыть") })),
         el("div", { class: "modal-body" }, text ? el("p", { class: "kv-muted" }, text) : null, extra, form),
         el("div", { class: "modal-footer" },
-          el("button", { type: "button", class: "btn", "data-bs-dismiss": "modal" }, "Отмена"),
-          el("button", { type: "submit", class: "btn btn-primary", "data-ok": true }, ok)))));
+          el("button", { type: "button", class: "btn", "data-bs-dismiss": "modal" }, tr("Отмена")),
+          el("button", { type: "submit", form: form.id, class: "btn btn-primary", "data-ok": true }, ok)))));
 }
 
 function fieldErrors(error) {
@@ -89,8 +89,9 @@ function fieldErrors(error) {
 
 /** Show the dialog. `check(values)` sends them; its ApiError is shown beside the fields and the dialog stays.
     Resolves to what `check` gave, or null when it was closed. `extra(form)` may add nodes above the fields. */
-export function formDialog({ title, text = "", fields, ok = "Сохранить", check, extra = null }) {
-  const form = el("form", { class: "kv-form", novalidate: true }, fields.map(line));
+export function formDialog({ title, text = "", fields, ok = tr("Сохранить"), check, extra = null }) {
+  // The button stands outside the form; named as the form's own, it also answers to Enter in a field.
+  const form = el("form", { id: `dialog-form-${(made += 1)}`, class: "kv-form", novalidate: true }, fields.map(line));
   const root = frame(title, text, form, ok, extra?.(form));
   const button = root.querySelector("[data-ok]");
   // A complaint about the attempt before stays until it is closed, and would lie over the buttons.
@@ -101,6 +102,7 @@ export function formDialog({ title, text = "", fields, ok = "Сохранить"
     let result = null;
     const send = async (event) => {
       event.preventDefault();
+      if (button.disabled) return;
       button.disabled = true;
       try {
         result = await check(readValues(form, fields));
@@ -114,7 +116,6 @@ export function formDialog({ title, text = "", fields, ok = "Сохранить"
       }
     };
     form.addEventListener("submit", send);
-    button.addEventListener("click", () => form.requestSubmit());
     root.addEventListener("shown.bs.modal", () => form.querySelector("input:not([type=hidden]), select, textarea")?.focus(), { once: true });
     root.addEventListener("hidden.bs.modal", () => {
       root.remove();

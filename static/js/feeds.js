@@ -1,9 +1,9 @@
 /* Builds and imports while they run: counts move, the report appears by itself. */
-import { api, ApiError, debounce } from "./kit.js";
+import { api, ApiError, debounce, tr } from "./kit.js";
 
 const POLL_MS = 3000;
 const GOING_ON = ["queued", "running"];
-const TITLES = { queued: "Ждёт своей очереди", running: "Читаем файл" };
+const TITLES = { queued: tr("Ждёт своей очереди"), running: tr("Читаем файл") };
 const numbers = new Intl.NumberFormat("ru-RU");
 
 /** Take the same address anew and swap the content; what is being typed is not disturbed. */

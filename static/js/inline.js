@@ -1,5 +1,5 @@
 /* Editing a value where it stands: click, change, Enter saves, Esc gives up; complaints beside the field. */
-import { api, ApiError, el, enhance, icon, toast } from "./kit.js";
+import { api, ApiError, el, enhance, icon, toast, tr } from "./kit.js";
 import { control, showErrors } from "./dialogs.js";
 
 function form(field, save, cancel) {
@@ -7,8 +7,8 @@ function form(field, save, cancel) {
   input.setAttribute("aria-label", field.label);
   const node = el("form", { class: "kv-inline", novalidate: true }, el("div", { "data-field": field.code }, input),
     el("div", { class: "kv-inline-acts" },
-      el("button", { type: "submit", class: "btn btn-sm btn-primary" }, icon("check"), "Сохранить"),
-      el("button", { type: "button", class: "btn btn-sm", onclick: cancel }, "Отмена")));
+      el("button", { type: "submit", class: "btn btn-sm btn-primary" }, icon("check"), tr("Сохранить")),
+      el("button", { type: "button", class: "btn btn-sm", onclick: cancel }, tr("Отмена"))));
   node.addEventListener("submit", (event) => {
     event.preventDefault();
     save(new FormData(node).get(field.code) ?? "");
@@ -25,12 +25,16 @@ function form(field, save, cancel) {
 /** Replace `button` by the field it names; `version` gives the version of the card that was seen. */
 export async function editInPlace(button, dealId, version, changed) {
   const code = button.dataset.edit;
+  // Until its field is there, a refresh of the page must not take the button away.
+  button.classList.add("kv-opening");
   try {
     const { fields: [field] } = await api(`/api/v1/deals/${dealId}/fields/${code}`);
     open(button, dealId, version, changed, "blank" in button.dataset ? { ...field, value: "" } : field);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     toast(error.message, { tone: "bad" });
+  } finally {
+    button.classList.remove("kv-opening");
   }
 }
 

@@ -3,5 +3,5 @@ export { api, ApiError, csrfToken } from "./api.js";
 export { confirmDialog } from "./confirm.js";
 export { debounce, el, escapeHtml, icon, money, on, phone } from "./dom.js";
 export { enhance } from "./enhance.js";
-export { t } from "./texts.js";
+export { t, tr } from "./texts.js";
 export { toast } from "./toast.js";

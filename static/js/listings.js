@@ -1,6 +1,6 @@
 /* The list of listings (chosen many), the card (history, hand-over) and the form (fields of the kind). */
 import { formDialog } from "./dialogs.js";
-import { api, ApiError, el, on, toast } from "./kit.js";
+import { api, ApiError, el, on, toast, tr } from "./kit.js";
 
 /* --- many at once ------------------------------------------------------------------ */
 
@@ -8,29 +8,20 @@ function chosenIds() {
   return [...document.querySelectorAll('input[name="listing"]:checked')].map((box) => Number(box.value));
 }
 
-const WORDS = ["объект", "объекта", "объектов"];
-
-function counted(n) {
-  const tens = n % 100;
-  const tail = n % 10;
-  const form = tens > 10 && tens < 15 ? 2 : tail === 1 ? 0 : tail > 1 && tail < 5 ? 1 : 2;
-  return `${n} ${WORDS[form]}`;
-}
-
 function report(answer) {
-  if (answer.done) toast(`Изменено: ${counted(answer.done)}.`, { tone: "ok" });
+  if (answer.done) toast(tr("Изменено объектов: %(count)s.", { count: answer.done }), { tone: "ok" });
   if (!answer.failed.length) {
     window.location.reload();
     return;
   }
   const list = el("ul", { class: "kv-report" }, answer.failed.map((item) => el("li", {}, `№ ${item.id}: ${item.message}`)));
-  const note = toast(`Не изменено: ${counted(answer.failed.length)}.`, { tone: "warn", seconds: 0 });
+  const note = toast(tr("Не изменено объектов: %(count)s.", { count: answer.failed.length }), { tone: "warn", seconds: 0 });
   note.querySelector("span").append(list);
 }
 
 const BULK = {
-  state: (table) => ({ title: "Состояние объектов", ok: "Изменить", fields: [{ name: "state", label: "Новое состояние", kind: "choice", required: true, options: JSON.parse(table.dataset.states) }] }),
-  transfer: () => ({ title: "Передать объекты", ok: "Передать", fields: [{ name: "responsible_id", label: "Кому", kind: "remote", remote: "/api/v1/options/employees", required: true }] }),
+  state: (table) => ({ title: tr("Состояние объектов"), ok: tr("Изменить"), fields: [{ name: "state", label: tr("Новое состояние"), kind: "choice", required: true, options: JSON.parse(table.dataset.states) }] }),
+  transfer: () => ({ title: tr("Передать объекты"), ok: tr("Передать"), fields: [{ name: "responsible_id", label: tr("Кому"), kind: "remote", remote: "/api/v1/options/employees", required: true }] }),
 };
 
 async function bulk(table, action) {
@@ -60,7 +51,7 @@ async function moreHistory(button) {
   const response = await fetch(`${pane.dataset.feed}?after=${encodeURIComponent(button.dataset.feedMore)}`, { credentials: "same-origin", headers: { "X-Requested-With": "fetch" } });
   if (!response.ok) {
     button.disabled = false;
-    toast("История не загрузилась. Повторите.", { tone: "bad" });
+    toast(tr("История не загрузилась. Повторите."), { tone: "bad" });
     return;
   }
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -69,9 +60,9 @@ async function moreHistory(button) {
 
 async function transfer(listingId) {
   const done = await formDialog({
-    title: "Передать объект", ok: "Передать",
-    text: "Новый ответственный увидит контакты собственника и сможет менять объект.",
-    fields: [{ name: "responsible_id", label: "Кому", kind: "remote", remote: "/api/v1/options/employees", required: true }],
+    title: tr("Передать объект"), ok: tr("Передать"),
+    text: tr("Новый ответственный увидит контакты собственника и сможет менять объект."),
+    fields: [{ name: "responsible_id", label: tr("Кому"), kind: "remote", remote: "/api/v1/options/employees", required: true }],
     check: (values) => api(`/api/v1/listings/${listingId}/transfer`, { method: "POST", body: values }),
   });
   if (done) window.location.reload();

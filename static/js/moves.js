@@ -1,15 +1,15 @@
 /* Moving a deal to a stage, from the board, the stage bar and the list alike: asks for exactly what is missing,
    says why not, offers to undo. */
-import { api, ApiError, el, enhance, icon, toast } from "./kit.js";
+import { api, ApiError, el, enhance, icon, toast, tr } from "./kit.js";
 import { formDialog } from "./dialogs.js";
 
 /** Ask for the fields the server named; resolves to the body of the next attempt or null. */
 function askMissing(refusal, sent) {
   const { message, fields = [], may_skip: maySkip = false } = refusal;
-  const skip = maySkip ? [{ name: "unchecked", label: "Переместить без проверки", kind: "switch", hint: "Останется в истории сделки." }] : [];
+  const skip = maySkip ? [{ name: "unchecked", label: tr("Переместить без проверки"), kind: "switch", hint: tr("Останется в истории сделки.") }] : [];
   return formDialog({
-    title: "Не хватает данных", text: fields.length ? "Заполните, чтобы перейти на этап." : message,
-    fields: [...fields.map((field) => ({ ...field, name: field.code })), ...skip], ok: "Переместить",
+    title: tr("Не хватает данных"), text: fields.length ? tr("Заполните, чтобы перейти на этап.") : message,
+    fields: [...fields.map((field) => ({ ...field, name: field.code })), ...skip], ok: tr("Переместить"),
     check: async (values) => {
       const body = merged(sent, values, fields);
       return { body, answer: await attempt(sent.url, body) };
@@ -53,14 +53,14 @@ export async function moveDeal(id, stage, { onUndone = null } = {}) {
 function moved(answer, stage, onUndone) {
   for (const warning of answer.warnings ?? []) toast(warning, { tone: "warn" });
   const undo = answer.history_id ? () => undoMove(answer.deal_id, answer.history_id, onUndone) : null;
-  toast(`Сделка на этапе «${stage.name}»`, { tone: "ok", undo });
+  toast(tr("Сделка на этапе «%(name)s»", { name: stage.name }), { tone: "ok", undo });
   return answer;
 }
 
 async function undoMove(id, historyId, onUndone) {
   try {
     const answer = await api(`/api/v1/deals/${id}/undo`, { method: "POST", body: { history_id: historyId } });
-    toast("Возвращено", { tone: "ok" });
+    toast(tr("Возвращено"), { tone: "ok" });
     onUndone?.(answer);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
@@ -74,8 +74,8 @@ export function chooseStage(stages, currentId) {
   const list = el("div", { class: "kv-stage-list" });
   root.append(el("div", { class: "modal-dialog modal-sm modal-dialog-centered modal-dialog-scrollable" },
     el("div", { class: "modal-content" },
-      el("div", { class: "modal-header" }, el("h2", { class: "modal-title", id: "stage-choice" }, "Переместить на этап"),
-        el("button", { type: "button", class: "btn-close", "data-bs-dismiss": "modal", "aria-label": "Закрыть" })),
+      el("div", { class: "modal-header" }, el("h2", { class: "modal-title", id: "stage-choice" }, tr("Переместить на этап")),
+        el("button", { type: "button", class: "btn-close", "data-bs-dismiss": "modal", "aria-label": tr("Закрыть") })),
       el("div", { class: "modal-body" }, list))));
   document.body.append(root);
   const modal = window.tabler.Modal.getOrCreateInstance(root);
@@ -102,7 +102,7 @@ export function chooseStage(stages, currentId) {
 export async function takeDeal(id) {
   try {
     await api(`/api/v1/deals/${id}/take`, { method: "POST", body: {} });
-    toast("Сделка ваша", { tone: "ok" });
+    toast(tr("Сделка ваша"), { tone: "ok" });
     return true;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

@@ -1,5 +1,5 @@
 /* Photos of a listing: full-size viewing, uploading by dragging, order, cover, kind, deletion. */
-import { api, ApiError, confirmDialog, csrfToken, el, on, toast } from "./kit.js";
+import { api, ApiError, confirmDialog, csrfToken, el, on, toast, tr } from "./kit.js";
 
 const AT_ONCE = 2;
 const MAX_BYTES = 25 * 1024 * 1024;
@@ -18,7 +18,7 @@ function startViewer() {
     const url = `/listings/photo/${ids[place]}/large`;
     image.hidden = false;
     image.src = url;
-    image.alt = `Фотография ${place + 1} из ${ids.length}`;
+    image.alt = tr("Фотография %(place)s из %(count)s", { place: place + 1, count: ids.length });
     box.querySelector("[data-full]").href = url;
     box.querySelector("[data-place]").textContent = `${place + 1} / ${ids.length}`;
     box.querySelectorAll("[data-step]").forEach((button) => (button.hidden = ids.length < 2));
@@ -43,21 +43,21 @@ function startViewer() {
 /* --- uploading -------------------------------------------------------------------------- */
 
 function uploadLine(file) {
-  const bar = el("progress", { max: "100", value: "0", "aria-label": `Загрузка ${file.name}` });
-  const state = el("span", { class: "kv-muted" }, "в очереди");
+  const bar = el("progress", { max: "100", value: "0", "aria-label": tr("Загрузка %(name)s", { name: file.name }) });
+  const state = el("span", { class: "kv-muted" }, tr("в очереди"));
   const node = el("li", {}, el("b", {}, file.name), bar, state);
   return {
     node,
     progress(part) {
       bar.value = part * 100;
-      state.textContent = part < 1 ? `${Math.round(part * 100)} %` : "обрабатывается";
+      state.textContent = part < 1 ? `${Math.round(part * 100)} %` : tr("обрабатывается");
     },
     fail(text) {
       node.classList.add("kv-upload-bad");
       bar.remove();
       state.replaceChildren(text);
       state.className = "kv-bad";
-      const close = el("button", { type: "button", class: "kv-icon-btn", "aria-label": "Убрать строку" }, el("i", { class: "ti ti-x", "aria-hidden": "true" }));
+      const close = el("button", { type: "button", class: "kv-icon-btn", "aria-label": tr("Убрать строку") }, el("i", { class: "ti ti-x", "aria-hidden": "true" }));
       close.addEventListener("click", () => node.remove());
       node.append(close);
     },
@@ -73,7 +73,7 @@ function refusal(request) {
     if (!(error instanceof SyntaxError)) throw error; // a proxy answered instead of us
   }
   if (body?.message) return body.message;
-  return request.status === 413 ? "Файл слишком большой." : "Не загрузилась. Повторите позже.";
+  return request.status === 413 ? tr("Файл слишком большой.") : tr("Не загрузилась. Повторите позже.");
 }
 
 /** fetch() does not tell how much has been sent, XMLHttpRequest does. */
@@ -86,7 +86,7 @@ function send(url, file, line) {
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("X-CSRFToken", csrfToken());
     request.upload.addEventListener("progress", (event) => event.lengthComputable && line.progress(event.loaded / event.total));
-    request.addEventListener("error", () => reject(new ApiError("Нет связи с сервером. Повторите.", 0)));
+    request.addEventListener("error", () => reject(new ApiError(tr("Нет связи с сервером. Повторите."), 0)));
     request.addEventListener("load", () => {
       if (request.status === 201) resolve(JSON.parse(request.responseText).photo);
       else reject(new ApiError(refusal(request), request.status));
@@ -141,7 +141,7 @@ class PhotoManager {
     for (const file of files) {
       const line = uploadLine(file);
       this.root.querySelector("[data-uploads]").append(line.node);
-      if (file.size > MAX_BYTES) line.fail("Больше 25 МБ: уменьшите и загрузите снова.");
+      if (file.size > MAX_BYTES) line.fail(tr("Больше 25 МБ: уменьшите и загрузите снова."));
       else this.queue.push({ file, line });
     }
     this.pump();
@@ -186,7 +186,8 @@ class PhotoManager {
     const shots = [...this.list.children];
     shots.forEach((node, index) => {
       node.tabIndex = 0;
-      node.setAttribute("aria-label", `Снимок ${index + 1} из ${shots.length}${index ? "" : ", обложка"}`);
+      const name = index ? tr("Снимок %(place)s из %(count)s", { place: index + 1, count: shots.length }) : tr("Снимок 1 из %(count)s, обложка", { count: shots.length });
+      node.setAttribute("aria-label", name);
     });
     this.root.querySelector("[data-shots-hint]").hidden = shots.length < 2;
     const count = document.querySelector('[data-count="pictures"]');
@@ -214,7 +215,7 @@ class PhotoManager {
   }
 
   async remove(node) {
-    if (!(await confirmDialog("Удалить фотографию? Вернуть её будет нельзя.", { ok: "Удалить", danger: true }))) return;
+    if (!(await confirmDialog(tr("Удалить фотографию? Вернуть её будет нельзя."), { ok: tr("Удалить"), danger: true }))) return;
     if (!(await this.act(() => api(`${this.url}/${node.dataset.id}`, { method: "DELETE" })))) return;
     node.remove();
     this.describe();

@@ -1,8 +1,8 @@
 /* What is done with tasks, wherever they stand: done, again, another moment, delete, a new one. */
-import { api, ApiError, confirmDialog, el, on, toast } from "./kit.js";
+import { api, ApiError, confirmDialog, el, on, toast, tr } from "./kit.js";
 import { formDialog } from "./dialogs.js";
 
-const KINDS = [["call", "Звонок"], ["meeting", "Встреча"], ["showing", "Показ"], ["letter", "Письмо"], ["other", "Другое"]];
+const KINDS = [["call", tr("Звонок")], ["meeting", tr("Встреча")], ["showing", tr("Показ")], ["letter", tr("Письмо")], ["other", tr("Другое")]];
 
 const task = (node) => node.closest("[data-task]");
 const url = (node, act = "") => `/api/v1/tasks/${task(node).dataset.task}${act}`;
@@ -20,28 +20,28 @@ async function attempt(request, said, changed) {
 
 async function done(node, changed) {
   const answer = await formDialog({
-    title: task(node).dataset.text, ok: "Готово",
-    fields: [{ name: "result", label: "Результат", kind: "longtext", hint: "Что узнали, о чём договорились" }],
+    title: task(node).dataset.text, ok: tr("Готово"),
+    fields: [{ name: "result", label: tr("Результат"), kind: "longtext", hint: tr("Что узнали, о чём договорились") }],
     check: (values) => api(url(node, "/done"), { method: "POST", body: values }),
   });
   if (!answer) return;
   const again = `/api/v1/tasks/${answer.id}/reopen`;
-  toast("Задача выполнена", { tone: "ok", undo: () => attempt(() => api(again, { method: "POST", body: {} }), "Задача снова в работе", changed) });
+  toast(tr("Задача выполнена"), { tone: "ok", undo: () => attempt(() => api(again, { method: "POST", body: {} }), tr("Задача снова в работе"), changed) });
   changed();
 }
 
 async function moveTask(node, changed) {
   const answer = await formDialog({
-    title: "Перенести задачу", text: task(node).dataset.text, ok: "Перенести", extra: quickDays,
-    fields: [{ name: "due_at", label: "Новый срок", kind: "datetime", required: true }],
+    title: tr("Перенести задачу"), text: task(node).dataset.text, ok: tr("Перенести"), extra: quickDays,
+    fields: [{ name: "due_at", label: tr("Новый срок"), kind: "datetime", required: true }],
     check: (values) => api(url(node, "/reschedule"), { method: "POST", body: values }),
   });
   if (answer) changed();
 }
 
 async function remove(node, changed) {
-  if (await confirmDialog(`Удалить задачу «${task(node).dataset.text}»?`, { ok: "Удалить", danger: true })) {
-    attempt(() => api(url(node), { method: "DELETE" }), "Задача удалена", changed);
+  if (await confirmDialog(tr("Удалить задачу «%(text)s»?", { text: task(node).dataset.text }), { ok: tr("Удалить"), danger: true })) {
+    attempt(() => api(url(node), { method: "DELETE" }), tr("Задача удалена"), changed);
   }
 }
 
@@ -57,7 +57,7 @@ function setMoment(form, moment) {
 }
 
 function quickDays(form) {
-  const choices = [["Через час", () => new Date(Date.now() + 3600e3)], ["Завтра 10:00", () => dayAt(1, 10)], ["Послезавтра", () => dayAt(2, 10)], ["Через неделю", () => dayAt(7, 10)]];
+  const choices = [[tr("Через час"), () => new Date(Date.now() + 3600e3)], [tr("Завтра 10:00"), () => dayAt(1, 10)], [tr("Послезавтра"), () => dayAt(2, 10)], [tr("Через неделю"), () => dayAt(7, 10)]];
   return el("div", { class: "kv-presets" }, choices.map(([label, moment]) =>
     el("button", { type: "button", class: "kv-chip", onclick: () => setMoment(form, moment()) }, label)));
 }
@@ -81,12 +81,12 @@ export async function newTask(address, { presets = [], responsible = null, body 
     return el("div", { class: "kv-form" }, presets.length ? presetChips(presets, made) : null, quickDays(made));
   };
   return formDialog({
-    title: "Новая задача", ok: "Поставить задачу", extra,
+    title: tr("Новая задача"), ok: tr("Поставить задачу"), extra,
     fields: [
-      { name: "text", label: "Что сделать", kind: "text", required: true },
-      { name: "kind", label: "Вид", kind: "choice", options: KINDS, value: "call" },
-      { name: "due_at", label: "Срок", kind: "datetime", required: true },
-      { name: "responsible_id", label: "Кому", kind: "remote", remote: "/api/v1/options/employees", options: responsible ? [responsible] : [], value: responsible?.[0], hint: "Пусто — ответственному за сделку" },
+      { name: "text", label: tr("Что сделать"), kind: "text", required: true },
+      { name: "kind", label: tr("Вид"), kind: "choice", options: KINDS, value: "call" },
+      { name: "due_at", label: tr("Срок"), kind: "datetime", required: true },
+      { name: "responsible_id", label: tr("Кому"), kind: "remote", remote: "/api/v1/options/employees", options: responsible ? [responsible] : [], value: responsible?.[0], hint: tr("Пусто — ответственному за сделку") },
     ],
     check: (values) => {
       const preset = presets.find(({ id }) => String(id) === form.dataset.status);
@@ -101,5 +101,5 @@ export function startTasks(root, changed) {
   on(root, "click", "[data-task-done]", (event, button) => done(button, changed));
   on(root, "click", "[data-task-move]", (event, button) => moveTask(button, changed));
   on(root, "click", "[data-task-delete]", (event, button) => remove(button, changed));
-  on(root, "click", "[data-task-reopen]", (event, button) => attempt(() => api(url(button, "/reopen"), { method: "POST", body: {} }), "Задача снова в работе", changed));
+  on(root, "click", "[data-task-reopen]", (event, button) => attempt(() => api(url(button, "/reopen"), { method: "POST", body: {} }), tr("Задача снова в работе"), changed));
 }

@@ -1,3 +1,5 @@
+import { ENGLISH } from "./english.js";
+
 /* Words the scripts say themselves. The page's language is that of <html lang>; Russian is the default. */
 const RU = {
   close: "Закрыть", undo: "Отменить", proceed: "Продолжить", copied: "Скопировано",
@@ -23,7 +25,15 @@ const EN = {
   day: "dd.mm.yyyy", moment: "dd.mm.yyyy hh:mm", remove: "Remove", pause: "Pause", play: "Play the recording", expired: "The page is out of date. Reload it and try again.",
 };
 
+const english = () => document.documentElement.lang.startsWith("en");
+
 /** Text by key in the language of the page. */
 export function t(key) {
-  return (document.documentElement.lang.startsWith("en") ? EN : RU)[key];
+  return (english() ? EN : RU)[key];
+}
+
+/** A Russian text in the language of the page; `values` take the places of «%(name)s» in it. */
+export function tr(text, values = {}) {
+  const said = english() ? ENGLISH[text] ?? text : text;
+  return said.replace(/%\((\w+)\)s/g, (place, name) => String(values[name]));
 }

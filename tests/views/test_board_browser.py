@@ -135,9 +135,9 @@ def test_dialog_asks_for_what_is_missing(page: Any, site: str, factory: Factory)
     dialog = page.locator(".modal.show")
     dialog.wait_for()
     assert dialog.locator('[data-field="contact_name"]').count() == 0, "it is filled already"
-    dialog.locator('[data-field="amount"] input[type=text]').fill("8900000")
     dialog.locator('[data-field="need_kind"] select').select_option("flat")
-    dialog.locator("[data-ok]").click()
+    dialog.locator('[data-field="amount"] input[type=text]').fill("8900000")
+    page.keyboard.press("Enter")
     column_of(page, deal.id, factory.stage(1).id).wait_for()
     page.locator(".kv-toast-ok").wait_for()
     assert stage_of(deal.id) == factory.stage(1).id
@@ -182,3 +182,32 @@ def test_value_is_edited_in_place(page: Any, site: str, factory: Factory) -> Non
     page.locator("[data-comment] textarea").fill("Перезвонить после 18")
     page.keyboard.press("Control+Enter")
     page.locator("[data-feed]", has_text="Перезвонить после 18").wait_for()
+
+
+def test_the_next_field_opens_while_the_last_one_is_still_being_shown(
+    page: Any, site: str, factory: Factory
+) -> None:
+    """The card is renewed after each change; a slow answer must not lose the next field."""
+    deal = complete(factory, 1)
+    page.goto(f"{site}/deals/{deal.id}")
+    page.route("**/fields/comment", lambda route: (page.wait_for_timeout(1200), route.continue_()))
+    page.locator('[data-edit="payment"]').click()
+    page.locator(".kv-inline input").fill("Ипотека")
+    page.keyboard.press("Enter")
+    page.locator('[data-edit="comment"]').click()
+    page.locator('[data-edit="payment"]', has_text="Ипотека").wait_for()
+    field = page.locator('.kv-inline textarea[name="comment"]')
+    field.fill("Звонить после 18")
+    page.keyboard.press("Control+Enter")
+    page.locator('[data-edit="comment"]', has_text="Звонить после 18").wait_for()
+
+
+def test_dialogs_speak_the_language_of_the_page(page: Any, site: str, factory: Factory) -> None:
+    deal = factory.deal(stage=0, source_id=factory.source().id)
+    page.goto(f"{site}/board")
+    page.locator("html").evaluate("node => { node.lang = 'en'; }")
+    page.locator(f'[data-deal="{deal.id}"]').focus()
+    page.keyboard.press("Shift+ArrowRight")
+    dialog = page.locator(".modal.show")
+    dialog.locator(".modal-title", has_text="Something is missing").wait_for()
+    assert dialog.locator("[data-ok]").inner_text() == "Move"
