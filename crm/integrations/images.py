@@ -6,7 +6,9 @@ import hashlib
 import io
 import struct
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from types import MappingProxyType
 from typing import BinaryIO
 
@@ -17,6 +19,12 @@ QUALITY = 85
 MAX_PIXELS = 60_000_000
 MAX_BYTES = 25 * 1024 * 1024
 WHITE = (255, 255, 255)
+# A picture of this many pixels takes over a hundred megabytes, however small its file is: the
+# threads of a process unpack such ones in turn.
+_HEAVY_PIXELS = 20_000_000
+_heavy = Lock()
+# Rows of the smaller picture that are made of one strip of a large one.
+_STRIP = 64
 _MARKUP = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<", b"\xfe\xff\x00<")
 _DAMAGED = (
     OSError,
@@ -66,15 +74,15 @@ def prepare(
     content = _read(data, max_bytes)
     kind = _kind(content)
     try:
-        with _opened(content, kind, max_pixels) as image:
-            upright = _upright(image)
+        with _opened(content, kind, max_pixels) as image, _turn(image):
+            picture = _clean(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels(max_pixels) from None
     except _DAMAGED as error:
         if isinstance(error, ImageRefused):
             raise
         raise ImageRefused("Фотография повреждена или обрывается") from error
-    return _photo(_clean(upright))
+    return _photo(picture)
 
 
 def _read(data: BinaryIO | bytes, max_bytes: int) -> bytes:
@@ -117,20 +125,43 @@ def _too_many_pixels(max_pixels: int) -> ImageRefused:
     return ImageRefused(f"В фотографии больше {max_pixels // 1_000_000} млн точек")
 
 
+def _turn(image: Image.Image) -> AbstractContextManager[object]:
+    """Nothing of the picture is unpacked yet."""
+    return _heavy if image.width * image.height > _HEAVY_PIXELS else nullcontext()
+
+
 def _upright(image: Image.Image) -> Image.Image:
     # A JPEG is unpacked at once at a half or a quarter when that is still large enough.
     image.draft(None, (SIZES["large"], SIZES["large"]))
     image.load()
-    return ImageOps.exif_transpose(image)
+    # In place: a copy of a large picture would take as much again.
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _clean(upright: Image.Image) -> Image.Image:
     largest = SIZES["large"]
-    picture = _standard_colours(_on_white(upright), upright.info.get("icc_profile"))
+    picture = _standard_colours(_reduced(upright), upright.info.get("icc_profile"))
     picture.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     # Saving would otherwise carry the comment of the source along.
     picture.info = {}
     return picture
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """RGB on white, of a large picture a smaller one: its whole copies would take gigabytes."""
+    factor = max(image.size) // SIZES["large"]
+    if factor <= 1:
+        return _on_white(image)
+    if image.mode in ("I", "F"):
+        # By its darkest and lightest point, which a strip does not know.
+        return _on_white(image.reduce(factor))
+    width, height = image.size
+    small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, _STRIP * factor):
+        strip = image.crop((0, top, width, min(top + _STRIP * factor, height)))
+        small.paste(_on_white(strip).reduce(factor), (0, top // factor))
+    return small
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -195,6 +197,50 @@ def test_a_bomb_is_refused_before_it_is_unpacked(side: int) -> None:
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 5_000_000
+
+
+PEAK = """
+import resource, sys
+from crm.integrations import images
+data = sys.stdin.buffer.read()
+images.prepare(data)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak(data: bytes) -> int:
+    """Megabytes of a process that has prepared the picture."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], input=data, capture_output=True, check=True, timeout=90
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_small_file_of_a_large_picture_takes_little_more_than_its_pixels(mode: str) -> None:
+    """300 KB that took 1.4 GB: eight threads of a web process would have died of it."""
+    side = 6000
+    see_through = {"transparency": 0} if mode == "P" else {}
+    bomb = saved(Image.new(mode, (side, side)), "PNG", **see_through)
+    assert len(bomb) < 300_000
+    pixels = side * side * (1 if mode == "P" else 4) // 2**20
+    assert peak(bomb) - peak(saved(plain(), "PNG")) < pixels + 160
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_a_large_picture_keeps_its_shape_and_colours(mode: str) -> None:
+    square = plain("L", (40, 40), 255).convert("RGB")
+    wide = Image.new("RGB", (6001, 3001), (0, 0, 0))
+    wide.paste(square.resize((3000, 3001)), (3001, 0))
+    kind = "TIFF" if mode in ("CMYK", "F", "I") else "PNG"
+    source = wide.convert("L").convert("I") if mode == "I;16" else wide.convert(mode)
+    if mode == "I;16":
+        source = source.point(lambda value: value * 257).convert("I;16")
+    packed = {"compression": "tiff_deflate"} if kind == "TIFF" else {}
+    photo = prepare(saved(source, kind, **packed))
+    assert (photo.width, photo.height) == (2560, 1280)
+    for at, color in (((100, 5), 0), ((2400, 5), 255), ((100, 1270), 0), ((2400, 1270), 255)):
+        assert near(corner(photo, at), (color,) * 3), at
 
 
 def test_a_heavy_file_is_refused_without_reading_it_all() -> None:

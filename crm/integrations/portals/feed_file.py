@@ -16,6 +16,8 @@ from crm.integrations.errors import IntegrationError
 
 MAX_PLAIN_BYTES = 1024 * 1024 * 1024
 MAX_PROLOG_BYTES = 256 * 1024
+# The parser keeps what is between two offers in memory, thirty times its size.
+MAX_UNMARKED_BYTES = 4 * 1024 * 1024
 _CHUNK = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<", b"\x00\x00")
@@ -38,6 +40,11 @@ class FeedText:
     def __init__(self, source: _Readable, limit: int) -> None:
         self._source, self._left = source, limit
         self._head = b""
+        self._since_mark = 0
+
+    def mark(self) -> None:
+        """Everything handed out so far is read and forgotten."""
+        self._since_mark = 0
 
     def read(self, size: int = -1) -> bytes:
         """Next bytes; raises `UnreadableFeed` over the limit and on a damaged archive."""
@@ -74,8 +81,11 @@ class FeedText:
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
             raise UnreadableFeed("Архив повреждён или обрывается") from error
         self._left -= len(part)
+        self._since_mark += len(part)
         if self._left < 0:
             raise UnreadableFeed("Файл слишком большой")
+        if self._since_mark > MAX_UNMARKED_BYTES:
+            raise UnreadableFeed("Слишком много данных подряд без единого целого предложения")
         return part
 
     def _more(self) -> bool:

@@ -92,6 +92,7 @@ def _nodes(text: FeedText) -> Iterator[Any]:
         if not checked and node.getroottree().docinfo.internalDTD is not None:
             raise UnreadableFeed("Файл с объявлением DTD не принимается")
         checked = True
+        text.mark()
         yield node
 
 

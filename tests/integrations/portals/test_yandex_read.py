@@ -342,6 +342,20 @@ def test_an_archive_bomb_stops_at_the_limit(pack: object) -> None:
             sum(map(len, pieces))
 
 
+@pytest.mark.parametrize("junk", [b"<x/>", b"<x>y</x>", b"<x a='1'/>"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_junk_between_offers_does_not_fill_the_memory(junk: bytes, inside: bool) -> None:
+    """The parser keeps every element until the next offer: a packed megabyte held a gigabyte."""
+    head, tail = feed("|").split(b"|")
+    opened = b"<offer internal-id='1'>" if inside else b""
+    packed = gzip.compress(head + opened + junk * (40_000_000 // len(junk)) + tail)
+    before = resident_megabytes()
+    results = list(portal.read(io.BytesIO(packed)))
+    assert isinstance(results[-1], FeedBroken)
+    assert "без единого" in results[-1].message
+    assert resident_megabytes() - before < 350
+
+
 class Endless(io.RawIOBase):
     """A feed of many offers made on the fly."""
 
