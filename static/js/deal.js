@@ -24,8 +24,15 @@ async function refresh() {
     if (isEdited(region)) refreshFields(region, copy);
     else region.replaceChildren(...copy.childNodes);
   }
+  showStage();
   refreshFeed(page.querySelector("[data-feed]"));
   reloadPane();
+}
+
+/** On a phone the bar is wider than the page: the stage the deal stands on must be in sight. */
+function showStage() {
+  const now = document.querySelector(".kv-stages > .now");
+  if (now) now.parentElement.scrollLeft = now.offsetLeft - now.parentElement.offsetLeft - 40;
 }
 
 const isEdited = (node) => node.querySelector(".kv-inline, .kv-opening") !== null;
@@ -183,6 +190,7 @@ on(document, "submit", "[data-comment]", comment);
 on(document, "keydown", "[data-comment] textarea", (event, box) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.form.requestSubmit();
 });
+showStage();
 startTasks(document.getElementById("content"), refreshSoon);
 for (const kind of ["deal.changed", "task.changed"]) {
   document.addEventListener(`kv:${kind}`, ({ detail }) => detail.deal_id === id && refreshSoon());
