@@ -36,14 +36,9 @@ def tell(call: Call, event: CallEvent, connection: TelephonyConnection, before: 
     if call.state == before:
         return
     if call.state == CallState.ANSWERED:
-        bus.emit(
-            "call.answered",
-            _watchers(call, connection),
-            call_id=call.id,
-            employee_id=call.employee_id,
-        )
+        bus.emit("call.answered", _watchers(call), call_id=call.id, employee_id=call.employee_id)
     elif call_state.is_over(call):
-        bus.emit("call.ended", _watchers(call, connection), call_id=call.id)
+        bus.emit("call.ended", _watchers(call), call_id=call.id)
         _refresh_card(call)
 
 
@@ -104,18 +99,16 @@ def _works(employee_id: int | None) -> TypeGuard[int]:
     return employee_id is not None and db.session.scalar(query) is not None
 
 
-def _watchers(call: Call, connection: TelephonyConnection) -> list[int]:
-    """Everybody whose pop-up may be open: of an outgoing call, who makes it alone."""
-    if call.direction == Direction.OUT.value:
-        return [call.employee_id] if call.employee_id is not None else []
-    legs = list(db.session.scalars(select(CallLeg).where(CallLeg.call_id == call.id)))
-    owners = {leg.employee_id for leg in legs if leg.employee_id is not None}
-    # A leg of nobody known (a menu, a group) rang at everybody on duty.
-    if not legs or any(leg.employee_id is None for leg in legs):
-        owners |= set(_on_duty(call, connection))
-    if call.employee_id is not None:
-        owners.add(call.employee_id)
-    return sorted(owners)
+def _watchers(call: Call) -> list[int] | None:
+    """Everybody whose pop-up may be open: of a call that ours have begun, who makes it alone.
+
+    An incoming one may have rung at all who were on duty before it came to one telephone, and
+    the answer gives the deal to somebody: who was told then cannot be found out now, so everyone
+    is. One row does it, and it holds ids only.
+    """
+    if call.direction == Direction.IN.value:
+        return None
+    return [call.employee_id] if call.employee_id is not None else []
 
 
 def _refresh_card(call: Call) -> None:

@@ -54,6 +54,15 @@ _LOOK_UP_MS = 150
 _LEGS_OF = select(CallLeg).where(CallLeg.call_id == bindparam("call_id"))
 _APPEAL_OF = select(Appeal).where(Appeal.call_id == bindparam("call_id"))
 BLACK_LISTED = "номер в чёрном списке"
+# What the journal of deliveries says that an event has told.
+_HAPPENED = {
+    CallKind.RINGING: "звонит",
+    CallKind.ANSWERED: "ответили",
+    CallKind.LEG_ENDED: "один вызов снят",
+    CallKind.ENDED: "закончен",
+    CallKind.MISSED: "пропущен",
+    CallKind.RECORDING_READY: "запись готова",
+}
 
 
 @dataclass(slots=True)
@@ -100,7 +109,7 @@ def apply(event: CallEvent, connection: TelephonyConnection, run_id: int | None 
     wanted = _lead_on(call, connection, before)
     if wanted:
         call_alerts.tell(call, event, connection, before.state)
-    return f"звонок № {call.id}: {event.kind.value}"
+    return f"звонок № {call.id}: {_HAPPENED[event.kind]}"
 
 
 def known_caller(connection_id: int, number: str) -> KnownCaller:

@@ -98,3 +98,19 @@ def test_the_responsible_goes_before_the_person_of_the_connection(
     db.session.commit()
     calls.apply(inbound.event(mango, CallKind.RINGING), mango)
     assert told("call.ringing") == [people["manager"].id]
+
+
+def test_all_on_duty_hear_that_a_call_from_the_menu_was_answered_and_is_over(
+    mango: TelephonyConnection, people: dict[str, Any]
+) -> None:
+    """The menu rings at everybody; the one telephone that takes it makes the deal its owner's."""
+    calls.apply(inbound.event(mango, CallKind.RINGING), mango)
+    asked = set(told("call.ringing"))
+    assert {people["manager"].id, people["teammate"].id} <= asked
+    for kind in (CallKind.RINGING, CallKind.ANSWERED, CallKind.ENDED):
+        calls.apply(inbound.event(mango, kind, leg_id="a", extension="101"), mango)
+    deal = db.session.query(Call).one().deal
+    assert deal is not None
+    assert deal.responsible_id == people["manager"].id
+    # One row for everyone who is signed in.
+    assert told("call.answered") == told("call.ended") == [None]
