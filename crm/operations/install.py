@@ -15,6 +15,7 @@ from crm.models import (
     ObjectKind,
     Pipeline,
     RequiredField,
+    RoleGrant,
     RoleScope,
     Scope,
     Source,
@@ -26,6 +27,7 @@ from crm.models import (
     db,
 )
 from crm.operations.transaction import operation
+from crm.security.grants import Grant
 from crm.security.principal import ADMIN_ROLE
 
 UNDEFINED_SOURCE = "Не определён"
@@ -94,6 +96,9 @@ _REACH = {
     OPERATOR: (_S.DEPARTMENT, _S.DEPARTMENT, _S.NONE, _S.NONE),
     QUALITY: (_S.ALL, _S.NONE, _S.NONE, _S.NONE),
 }
+# Extra permissions that a role has without a word of the administrator: who checks how calls are
+# handled hears them.
+_GRANTS = {QUALITY: (Grant.HEAR_ALL_RECORDS, Grant.QUALITY_CONTROL)}
 # role → (view, edit, export) scope of listings
 _LISTING_REACH = {
     DIRECTOR: (_S.ALL, _S.ALL, _S.ALL),
@@ -190,6 +195,8 @@ def _role(name: str) -> None:
     for kind in _EVERY:
         for action, scope in zip(actions, _REACH[name], strict=True):
             db.session.add(RoleScope(role_id=role.id, kind=kind, action=action, scope=scope))
+    for grant in _GRANTS.get(name, ()):
+        db.session.add(RoleGrant(role_id=role.id, code=grant))
     reach = zip((_A.VIEW, _A.EDIT, _A.EXPORT), _LISTING_REACH[name], strict=True)
     for action, scope in reach:
         db.session.add(RoleScope(role_id=role.id, kind=_K.LISTING, action=action, scope=scope))

@@ -23,13 +23,13 @@ def met_condition(principal: Principal) -> Condition:
 def settle_condition(principal: Principal) -> Condition:
     """Missed calls that the person may mark as called back (``Deal`` is joined).
 
-    He may edit the deal, or hears the calls of that scope; of calls without a deal, whoever may
-    edit all calls.
+    He may edit the deal, or it is a call of his own or of his people; of calls without a deal,
+    whoever may edit all calls. Hearing all recordings (permission 1) settles nothing.
     """
-    if principal.scope(ObjectKind.CALL, Action.EDIT) is Scope.ALL:
-        reach: Condition = true()
-    else:
-        reach = or_(_of_deals(principal, Action.EDIT), visibility.recording_condition(principal))
+    scope = principal.scope(ObjectKind.CALL, Action.EDIT)
+    reach = true() if scope is Scope.ALL else _of_deals(principal, Action.EDIT)
+    if scope is not Scope.NONE:
+        reach = or_(reach, Call.employee_id.in_(principal.team_ids))
     return and_(visibility.joined_call_condition(principal), reach)
 
 

@@ -80,8 +80,8 @@ def since(moment: dt.datetime) -> str:
 
 
 def _span(time: dt.timedelta) -> str:
-    """In one unit; less than a minute is a minute."""
-    return age(max(time, dt.timedelta(minutes=1)))
+    """In one unit, never broken between lines; less than a minute is a minute."""
+    return age(max(time, dt.timedelta(minutes=1))).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def taken_by(colleague: Employee | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask_appbuilder.security.sqla.models import Role
 from sqlalchemy import select
 
 from crm.models import Call, CallLeg, CallState, Deal, UserGrant, db
@@ -68,6 +69,32 @@ def test_what_is_settled_and_exported_is_seen(
         found = set(db.session.scalars(joined.where(condition)))
         assert found <= seen
     assert call_rights.may_export(by) == (name in ("director", "head", "admin"))
+
+
+@pytest.mark.parametrize("name", ["manager", "quality"])
+def test_hearing_all_recordings_settles_no_foreign_call(
+    made: list[Call], principal: Rights, people: dict[str, Any], name: str
+) -> None:
+    """Who checks how calls are handled sees all of them and must not tick them off."""
+    query = select(Call.id).outerjoin(Deal, Deal.id == Call.deal_id)
+    if name == "quality":
+        role = db.session.scalars(select(Role).where(Role.name == "Контроль качества")).one()
+        people["stranger"].roles = [role]
+        db.session.commit()
+        by = principal("stranger")
+        assert by.can(Grant.HEAR_ALL_RECORDS)
+        heard = query.where(visibility.recording_condition(by))
+        assert set(db.session.scalars(heard)) == {row.id for row in made}
+        expected: set[int] = set()
+    else:
+        before = query.where(call_rights.settle_condition(principal(name)))
+        expected = set(db.session.scalars(before))
+        grant = Grant.HEAR_ALL_RECORDS
+        db.session.add(UserGrant(user_id=people[name].id, code=grant, allow=True))
+        db.session.commit()
+        by = principal(name)
+    found = set(db.session.scalars(query.where(call_rights.settle_condition(by))))
+    assert found == expected
 
 
 def test_whose_telephone_rang_has_met_the_call(
