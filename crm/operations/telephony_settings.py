@@ -67,7 +67,8 @@ def save_extensions(
 ) -> None:
     """Whose each internal number is: operator's key → employee id or None.
 
-    A key that is not known yet is added. Raises ValidationErrors naming ``owner-<key>``.
+    A key that is not known yet is added: the page may be older than the list. Raises
+    ValidationErrors naming ``owner-<key>``.
     """
     connection = find(connection_id)
     known = {row.key: row for row in connection.extensions}
@@ -85,6 +86,25 @@ def save_extensions(
         _extension(connection, known, key).employee_id = pk
     after = {key: row.employee_id for key, row in known.items()}
     _record(connection, by, before, after)
+
+
+@operation
+def add_extension(
+    connection_id: int, key: str, by: Principal | None, *, employee_id: int | None = None
+) -> None:
+    """An internal number typed by hand; one that is known already keeps its owner.
+
+    Raises ValidationErrors naming ``new-key`` or ``new-owner``.
+    """
+    connection = find(connection_id)
+    known = {row.key: row for row in connection.extensions}
+    if any(key in (row.key, row.number) for row in known.values()):
+        text = _("Номер %(key)s уже есть в списке: выберите сотрудника в его строке.", key=key)
+        raise ValidationErrors.one("new-key", text)
+    if employee_id is not None and db.session.get(Employee, employee_id) is None:
+        raise ValidationErrors.one("new-owner", _("Такого сотрудника нет."))
+    _extension(connection, known, key).employee_id = employee_id
+    _record(connection, by, {}, {key: employee_id})
 
 
 @operation

@@ -446,3 +446,13 @@ def test_nothing_secret_is_logged_or_said(
     text = caplog.text + str(caught.value)
     assert "127.0.0.1" in text
     assert "123" not in text.replace(str(site.port), "")
+
+
+def test_a_key_with_russian_letters_is_no_fault_of_the_server(
+    site: Site, client: GuardedClient
+) -> None:
+    """Somebody has typed «С» for «C»: the message must lead to the key, and not repeat it."""
+    with pytest.raises(FetchFailed, match="русские буквы") as refusal:
+        client.request("GET", site.page("/"), headers={"X-Key": "АВС12"})
+    assert "АВС12" not in str(refusal.value)
+    assert site.seen == []

@@ -304,6 +304,64 @@ def test_two_lines_may_advertise_one_source(row: TelephonyConnection, make: Fact
     assert source_of("78126401102")[0] == source_of("78126401103")[0] == avito.id
 
 
+def test_a_refused_new_line_stays_in_its_field(
+    sign_in: Any, row: TelephonyConnection, make: Factory
+) -> None:
+    avito = make.source("Авито")
+    telephony_lines.add_line(row.id, "+78126401105", None)
+    known = db.session.scalars(select(TelephonyLine)).one()
+    data = {f"source-{known.id}": str(avito.id), "new-number": "812", "new-source": str(avito.id)}
+    path = f"/settings/telephony/{row.id}/lines"
+    answer = sign_in("admin").post(path, data=data, follow_redirects=True)
+    assert "Номер не распознан" in answer.text
+    assert 'value="812"' in answer.text
+    assert answer.text.count(f'<option value="{avito.id}" selected>') == 2
+    db.session.expire_all()
+    assert known.source_id == avito.id, "the rest of the form is kept"
+
+
+def test_a_known_internal_number_is_not_taken_from_its_owner(
+    sign_in: Any, row: TelephonyConnection, people: dict[str, Any]
+) -> None:
+    admin, path = sign_in("admin"), f"/settings/telephony/{row.id}/extensions"
+    teammate = str(people["teammate"].id)
+    for key, owner in (("101", teammate), ("101", "")):
+        answer = admin.post(path, data={"new-key": key, "new-owner": owner}, follow_redirects=True)
+        assert "уже есть в списке" in answer.text
+        assert 'name="new-key" maxlength="64" value="101"' in answer.text
+    owned = db.session.scalars(select(TelephonyExtension).filter_by(key="101")).one()
+    assert owned.employee_id == people["manager"].id
+    answer = admin.post(path, data={"new-key": "102", "new-owner": teammate}, follow_redirects=True)
+    assert "сохранены" in answer.text
+    added = db.session.scalars(select(TelephonyExtension).filter_by(key="102")).one()
+    assert added.employee_id == people["teammate"].id
+
+
+def test_a_connection_made_by_mistake_is_deleted_from_its_page(
+    sign_in: Any, row: TelephonyConnection
+) -> None:
+    admin, path = sign_in("admin"), f"/settings/telephony/delete/{row.id}"
+    telephony_lines.add_line(row.id, "+78126401105", None)
+    call = Call(connection_id=row.id, provider_call_id="1", final_fields=[])
+    db.session.add(call)
+    db.session.commit()
+    assert f'action="{path}"' in page(admin, row, "access")
+    assert "уже были звонки" in admin.post(path, follow_redirects=True).text
+    db.session.delete(call)
+    db.session.commit()
+    assert "Удалено" in admin.post(path, follow_redirects=True).text
+    assert db.session.scalars(select(TelephonyConnection)).all() == []
+
+
+def test_the_pages_of_calls_lead_to_the_settings_of_telephony(
+    sign_in: Any, people: dict[str, Any]
+) -> None:
+    admin = sign_in("admin")
+    for path in ("/calls", "/calls/stats?period=30"):
+        assert 'href="/settings/telephony/list/"' in admin.get(path).text
+    assert admin.get("/settings/telephony/list/").status_code == 200
+
+
 def test_a_number_tells_of_one_source_only(
     sign_in: Any, row: TelephonyConnection, make: Factory
 ) -> None:
@@ -469,9 +527,13 @@ def test_a_trial_call_is_placed(
         "79160001122",
         "78126401102",
     )
+    assert 'value="8 916 000 11 22"' not in page(admin, row, "trial")
     for wrong in ({**data, "number": "мусор"}, {**data, "extension": "999"}):
-        answer = admin.post(path, data=wrong, follow_redirects=True)
-        assert "kv-" in answer.text
+        refused = admin.post(path, data=wrong)
+        assert "916" not in refused.location, "addresses are logged"
+        text = page(admin, row, "trial")
+        assert f'value="{wrong["number"]}"' in text, "what was refused can be mended"
+        assert f'value="{wrong["number"]}"' not in page(admin, row, "trial"), "once"
     assert len(placed) == 1
     db.session.add(
         UserGrant(user_id=people["admin"].id, code=Grant.FORBID_CLICK_TO_CALL, allow=True)

@@ -231,11 +231,14 @@ def connection_or_404(pk: int) -> TelephonyConnection:
         abort(404)
 
 
-def back_to(pk: int, step: Step, message: str = "", tone: str = "success") -> Response:
-    """To a step of the wizard, with a message."""
+def back_to(
+    pk: int, step: Step, message: str = "", tone: str = "success", **typed: str
+) -> Response:
+    """To a step of the wizard, with a message; what was typed and refused stays in its field."""
     if message:
         flash(message, tone)
-    return redirect(url_for("TelephonyView.edit", pk=pk, step=step))
+    kept: dict[str, Any] = {f"new-{name}": value for name, value in typed.items() if value}
+    return redirect(url_for("TelephonyView.edit", pk=pk, step=step, **kept))
 
 
 def typed_fields(prefix: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from flask import Response as FlaskResponse
-from flask import jsonify, request, url_for
+from flask import jsonify, request, session, url_for
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
@@ -31,7 +31,7 @@ from crm.values import formats
 from crm.values.clock import utc_now
 from crm.views.base import CrmView, expose, requires
 from crm.views.settings.telephony import back_to, connection_or_404, typed_fields
-from crm.views.settings.telephony_steps import Step
+from crm.views.settings.telephony_steps import TRIAL_KEPT, Step
 
 _TRIAL_WINDOW = dt.timedelta(minutes=15)
 _SPANS = {"day": 1, "three": 3, "week": 7, "month": 30}
@@ -63,14 +63,15 @@ class TelephonyFormsView(CrmView):
     def extensions(self, pk: int) -> Response:
         """Whose each internal number is, and a new one."""
         connection_or_404(pk)
+        by = current_principal()
         owners = {key: _number(value) for key, value in typed_fields("owner-").items()}
-        added = request.form.get("new-key", "").strip()
-        if added:
-            owners[added[:64]] = _number(request.form.get("new-owner", ""))
+        key, owner = request.form.get("new-key", "").strip()[:64], request.form.get("new-owner", "")
         try:
-            telephony_settings.save_extensions(pk, current_principal(), owners)
+            telephony_settings.save_extensions(pk, by, owners)
+            if key:
+                telephony_settings.add_extension(pk, key, by, employee_id=_number(owner))
         except ValidationErrors as error:
-            return back_to(pk, Step.NUMBERS, error.message, "danger")
+            return back_to(pk, Step.NUMBERS, error.message, "danger", key=key, owner=owner)
         return back_to(pk, Step.NUMBERS, _("Внутренние номера сохранены."))
 
     @expose("/<int:pk>/extensions/load", methods=["POST"])
@@ -113,13 +114,13 @@ class TelephonyFormsView(CrmView):
             if _number(name) is not None
         }
         added = request.form.get("new-number", "").strip()[:40]
+        source = request.form.get("new-source", "")
         try:
             telephony_lines.save_lines(pk, by, chosen)
             if added:
-                source = _number(request.form.get("new-source", ""))
-                telephony_lines.add_line(pk, added, by, source_id=source)
+                telephony_lines.add_line(pk, added, by, source_id=_number(source))
         except OperationError as error:
-            return back_to(pk, Step.LINES, error.message, "danger")
+            return back_to(pk, Step.LINES, error.message, "danger", number=added, source=source)
         return back_to(pk, Step.LINES, _("Линии сохранены."))
 
     @expose("/<int:pk>/lines/load", methods=["POST"])
@@ -176,6 +177,8 @@ class TelephonyFormsView(CrmView):
         try:
             telephony_trial.place(pk, extension_id, number, current_principal())
         except OperationError as error:
+            # A person's number has no place in an address: those are logged.
+            session[TRIAL_KEPT] = [extension_id, number]
             return back_to(pk, Step.TRIAL, error.message, "danger")
         text = _("Оператор принял звонок: снимите трубку, затем зазвонит второй телефон.")
         return back_to(pk, Step.TRIAL, text)

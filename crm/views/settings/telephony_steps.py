@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
+from flask import session
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
@@ -17,6 +18,9 @@ from crm.operations import connections, telephony_lines, telephony_settings
 from crm.reports import telephony_health
 from crm.reports.telephony_health import Health
 from crm.views.settings.employees import all_active
+
+# Where the session keeps what was typed for a trial that came to nothing.
+TRIAL_KEPT = "telephony_trial"
 
 
 class Step(enum.StrEnum):
@@ -169,7 +173,12 @@ def _trial(
     connection: TelephonyConnection, _operator: TelephonyOperator, _url: str
 ) -> dict[str, Any]:
     owned = [row for row in connection.extensions if row.employee_id is not None]
-    return {"extensions": sorted(owned, key=lambda row: (len(row.key), row.key))}
+    chosen, number = session.pop(TRIAL_KEPT, None) or (None, "")
+    return {
+        "extensions": sorted(owned, key=lambda row: (len(row.key), row.key)),
+        "chosen": chosen,
+        "number": number,
+    }
 
 
 _PARTS = {
