@@ -64,9 +64,11 @@ def _database(env: Mapping[str, str], instance: Path) -> str:
 
 
 def _engine_options(url: str) -> dict[str, Any]:
+    # A failed statement goes to the log: without clients' data and hashes of passwords.
+    quiet = {"hide_parameters": True}
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 30}}
-    return {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10}
+        return {**quiet, "connect_args": {"timeout": 30}}
+    return {**quiet, "pool_pre_ping": True, "pool_size": 10, "max_overflow": 10}
 
 
 def _events_url(env: Mapping[str, str], public_url: str, port: int) -> str:

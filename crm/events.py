@@ -41,6 +41,8 @@ CHECK_SECONDS = 60.0
 RECONNECT_SECONDS = 1.0
 QUEUE_LENGTH = 100
 STREAMS_OF_ONE = 50
+# Longer numbers are no ids and would not fit the column.
+MAX_DIGITS = 18
 SESSION_CLOSED = "session.closed"
 # Whoever asks after this process looks here; the key dies with it.
 ALIVE_KEY = "kvartal:events"
@@ -269,7 +271,8 @@ def events() -> Response:
     stream = hub.join(user_id, sessions.fingerprint(token))
     try:
         missed = _missed(user_id, request.args.get("since", ""))
-    except SQLAlchemyError:
+    except BaseException:
+        # Nobody will read it, so nobody would ever end it.
         hub.leave(stream)
         raise
     response = Response(_write(hub, stream, missed), mimetype="text/event-stream")
@@ -304,7 +307,7 @@ def _signed_in() -> tuple[int, str]:
 
 
 def _missed(user_id: int, since: str) -> list[str]:
-    if not since.isdecimal():
+    if not since.isdecimal() or len(since) > MAX_DIGITS:
         return []
     rows, complete = browser_events.newer(user_id, int(since))
     frames = [frame(row.id, row.kind, row.data) for row in rows]

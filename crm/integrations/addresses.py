@@ -1,8 +1,8 @@
-"""Which internet addresses belong to somebody's inner network."""
+"""Internet addresses: which belong to somebody's inner network, which to one sender."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 
 def forbidden_reason(address: str) -> str | None:
@@ -13,6 +13,20 @@ def forbidden_reason(address: str) -> str | None:
         return "неизвестный адрес"
     inner = _embedded(ip)
     return _reason(inner) if inner is not None else _reason(ip)
+
+
+def holder(address: str) -> str:
+    """What attempts of one sender are counted by: of IPv6 the network that every customer has.
+
+    An IPv4 address written as an IPv6 one is the same sender; other texts stay as they are.
+    """
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or IPv6Network((ip, 64), strict=False))
 
 
 def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | None:

@@ -9,25 +9,26 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_limiter import Limiter
 from flask_login import current_user, login_user, logout_user
-from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 from wtforms import PasswordField, StringField
 from wtforms.validators import EqualTo, InputRequired, Length
 
+from crm.integrations.addresses import holder
 from crm.operations import accounts
 from crm.operations.errors import ValidationErrors
 from crm.views.access import local_path
 from crm.views.base import CrmView, expose, public, signed_in
+from crm.views.forms import PageForm
 
 
-class LoginForm(FlaskForm):  # type: ignore[misc]
+class LoginForm(PageForm):
     """Login or mail address, and the password."""
 
     username = StringField(_l("Логин или почта"), validators=[InputRequired(), Length(max=255)])
     password = PasswordField(_l("Пароль"), validators=[InputRequired(), Length(max=256)])
 
 
-class PasswordForm(FlaskForm):  # type: ignore[misc]
+class PasswordForm(PageForm):
     """Change of one's own password; the current one is asked."""
 
     current_password = PasswordField(_l("Текущий пароль"), validators=[InputRequired()])
@@ -135,10 +136,14 @@ class AccountView(CrmView):
 def limit_login(limiter: Limiter, rule: str) -> None:
     """Attempts by address and by account; counted in Redis for all processes alike."""
     guarded = current_app.view_functions["AccountView.login"]
-    by_address = limiter.limit(rule, methods=["POST"])(guarded)
+    by_address = limiter.limit(rule, key_func=_address_key, methods=["POST"])(guarded)
     by_account = limiter.limit("10 per 5 minutes", key_func=_account_key, methods=["POST"])
     limited: Any = by_account(by_address)
     current_app.view_functions["AccountView.login"] = limited
+
+
+def _address_key() -> str:
+    return holder(request.remote_addr or "")
 
 
 def _account_key() -> str:

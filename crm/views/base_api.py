@@ -22,6 +22,11 @@ from crm.security.principal import current_principal
 from crm.views.base import CappedInterface, PerRequestFilters, VisibleRows
 from crm.views.errors import error_body
 
+# What FAB and the databases raise on a filter or a page number that makes no sense.
+_UNREADABLE = (
+    FABException, DataError, StatementError, ValueError, TypeError, KeyError, OverflowError,
+)  # fmt: skip
+
 
 class Answers:
     """What both kinds of API share."""
@@ -71,7 +76,7 @@ class CrmRestApi(Answers, ModelRestApi):  # type: ignore[misc]
         """As FAB's, but a bad filter is the caller's fault: 400, not 500."""
         try:
             response: Response = super().get_list_headless(**kwargs)
-        except (FABException, DataError, StatementError, ValueError, TypeError, KeyError):
+        except _UNREADABLE:
             db.session.rollback()
             return self.response_400(message=_("Условие отбора не удалось понять."))
         return response

@@ -1,13 +1,19 @@
-"""FAB's form converter, mended: remote search for growing tables, boxes that untick."""
+"""FAB's form converter, mended: remote search for growing tables, boxes that untick.
+
+And the base of forms that belong to no table.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from flask import request
 from flask_appbuilder import forms as fab_forms
 from flask_appbuilder.fields import QuerySelectField, QuerySelectMultipleField
 from flask_appbuilder.forms import GeneralModelConverter
 from flask_babel import gettext as _
+from flask_wtf import FlaskForm
+from flask_wtf.form import _Auto, _is_submitted
 from sqlalchemy import select
 from wtforms import BooleanField, validators
 from wtforms.fields.choices import Choice, SelectFieldBase
@@ -25,6 +31,22 @@ REMOTE: dict[type[Model], str] = {
     Listing: "listings",
     Source: "sources",
 }
+
+
+class PageForm(FlaskForm):  # type: ignore[misc]
+    """A form of a page: filled from a sent form only.
+
+    Flask-WTF would take JSON for one, whose values are no texts: fields break on them.
+    """
+
+    class Meta(FlaskForm.Meta):  # type: ignore[misc]
+        """How Flask-WTF reads the request."""
+
+        def wrap_formdata(self, _form: Any, formdata: Any) -> Any:
+            """What was sent as a form, unless the caller gives it; nothing for a plain visit."""
+            if formdata is not _Auto:
+                return formdata
+            return request.form if _is_submitted() else None
 
 
 class RemoteSelectWidget:

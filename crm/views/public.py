@@ -12,6 +12,7 @@ from flask import Response, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from crm.integrations.addresses import holder
 from crm.integrations.inbound import InboundRequest, MalformedRequest, Reply
 from crm.integrations.leads import site
 from crm.integrations.leads.base import (
@@ -192,7 +193,7 @@ def _limits(door: IntakeDoor, knock: InboundRequest, trust: Trust) -> list[Limit
     spam = door.settings.spam
     limits = [Limit(f"point:{door.point_id}", spam.per_key_minute, 60)]
     if not trust.signed:
-        address = f"address:{door.point_id}:{knock.remote_addr}"
+        address = f"address:{door.point_id}:{holder(knock.remote_addr)}"
         limits.append(Limit(address, spam.per_ip_10_minutes, 600))
     return limits
 

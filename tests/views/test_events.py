@@ -261,6 +261,23 @@ def test_slow_reader_is_told_to_reload_and_let_go(app: Flask) -> None:
     assert other.waiting.empty()
 
 
+def test_nonsense_starts_anew_and_a_refused_stream_is_forgotten(
+    app: Flask, people: dict[str, Employee], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert events._missed(people["manager"].id, "9" * 30) == []
+    made = events.Hub(app, Redis())
+    app.extensions["hub"] = made
+
+    def fail(*_args: Any) -> list[str]:
+        raise OverflowError
+
+    monkeypatch.setattr(events, "_missed", fail)
+    monkeypatch.setattr(events, "_signed_in", lambda: (1, "token"))
+    with app.test_request_context("/events"), pytest.raises(OverflowError):
+        events.events()
+    assert made.streams() == []
+
+
 def test_one_person_cannot_hold_all_streams(app: Flask) -> None:
     hub = events.Hub(app, Redis())
     streams = [hub.join(1, "a") for _ in range(events.STREAMS_OF_ONE + 1)]

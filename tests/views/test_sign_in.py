@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from crm.models import db
+from crm.operations import invitations
 from tests.people import PASSWORD
 from tests.views import fab_apps
 from tests.views.test_fab_holes import as_it_comes
@@ -118,6 +119,31 @@ def test_attempts_from_one_address_end_whatever_the_account(visitor: Client) -> 
     codes = attempts(visitor, 22, lambda n: f"nobody{n}", lambda _n: "10.9.9.9")
     assert 429 not in codes[:20]
     assert codes[20:] == [429, 429]
+
+
+def test_one_network_is_one_address(visitor: Client) -> None:
+    """Whoever has an IPv6 address has eighteen quintillions of them."""
+    codes = attempts(visitor, 22, lambda n: f"nobody{n}", lambda n: f"2001:db8:1:2::{n:x}")
+    assert codes[20:] == [429, 429]
+    other = attempts(visitor, 1, lambda _n: "nobody", lambda _n: "2001:db8:1:3::1")
+    mapped = attempts(visitor, 11, lambda n: f"a{n}", lambda _n: "10.9.9.9")
+    mapped += attempts(visitor, 11, lambda n: f"b{n}", lambda _n: "::ffff:10.9.9.9")
+    assert other == [200]
+    assert 429 not in mapped[:20]
+    assert mapped[20:] == [429, 429]
+
+
+@pytest.mark.parametrize(
+    "body", [{"username": 5, "password": [1]}, [1], "x", None, {"username": {}}]
+)
+def test_json_is_no_form(visitor: Client, sign_in: Any, people: Any, body: Any) -> None:
+    assert visitor.post("/login/", json=body).status_code == 200
+    change = {"current_password": 5, "password": 6, "repeat": 6}
+    for sent in (body, change):
+        assert sign_in("manager").post("/profile/password", json=sent).status_code == 200
+    token = invitations.invite(people["manager"].id, None)
+    for sent in (body, {"password": 5, "repeat": 5}):
+        assert visitor.post(f"/invite/{token}", json=sent).status_code == 200
 
 
 def test_there_is_no_other_door(app: Flask, visitor: Client) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import flash, redirect, url_for
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 from wtforms import PasswordField
 from wtforms.validators import EqualTo, InputRequired
@@ -13,9 +12,10 @@ from wtforms.validators import EqualTo, InputRequired
 from crm.operations import invitations
 from crm.operations.errors import ValidationErrors
 from crm.views.base import CrmView, expose, public
+from crm.views.forms import PageForm
 
 
-class InvitationForm(FlaskForm):  # type: ignore[misc]
+class InvitationForm(PageForm):
     """The password, twice."""
 
     password = PasswordField(_l("Пароль"), validators=[InputRequired()])
