@@ -16,6 +16,7 @@ from crm.models import (
     Department,
     Employee,
     EventKind,
+    Listing,
     MoveHow,
     ObjectKind,
     Pipeline,
@@ -82,7 +83,7 @@ def create_deal(
         department=_birth_department(department_id, owner, source),
         source=source,
         author_id=by.id if by else None,
-        listing_id=listing_id,
+        listing_id=_birth_listing(listing_id, by),
         channel=channel,
         is_saved=is_saved,
         processed_at=now if is_saved else None,
@@ -319,6 +320,16 @@ def _birth_department(
         db.session.get(Department, department_id) if department_id is not None else None
     )
     return found
+
+
+def _birth_listing(listing_id: int | None, by: Principal | None) -> int | None:
+    """The listing that the client asked about; a person names one that he sees."""
+    if listing_id is None or by is None:
+        return listing_id
+    if visibility.get_visible(by, Listing, listing_id) is None:
+        text = _("Такого объекта нет, или он вам недоступен.")
+        raise ValidationErrors.one("listing_id", text)
+    return listing_id
 
 
 def _demand_required(deal: Deal, stage: Stage) -> None:

@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 from sqlalchemy import exists, select
 
 from crm.models import Channel, Contact, Deal, Stage, StageType, db
-from crm.operations import call_deals, contacts, deals
+from crm.operations import call_deals, contacts, deals, locks
 from crm.operations.errors import ValidationErrors
 from crm.operations.transaction import operation
 from crm.reports import contact_masks
@@ -51,6 +51,8 @@ def create_with_client(
         contact = call_deals.client_of(call, name, email)
     contact = contact or _by_phone(phone, card)
     if contact is not None:
+        # A form that was sent twice at once must not make two deals.
+        locks.hold("client", [str(contact.id)])
         if not confirmed and _has_open_deal(contact, pipeline_id):
             raise ValidationErrors.one(
                 "confirmed", _("У этого клиента уже есть открытая сделка в этой воронке.")

@@ -335,9 +335,11 @@ def _shown(choice: tuple[bool, Any] | None) -> Any:
 def set_extensions(employee_id: int, by: Principal | None, numbers: Mapping[int, str]) -> None:
     """Internal numbers of a person: connection id → comma list of the operator's keys.
 
-    Raises ValidationErrors naming ``extension-<connection id>``.
+    Raises ValidationErrors naming ``extension-<connection id>``, Forbidden for people of more
+    power.
     """
     person = find(employee_id)
+    guard(person, by)
     errors = []
     for connection_id, typed in numbers.items():
         keys = list(dict.fromkeys(key.strip() for key in typed.split(",") if key.strip()))

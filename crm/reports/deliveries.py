@@ -48,13 +48,16 @@ class Origin:
 
 
 def page(
-    wanted: DeliveryFilter, place: keyset.Place | None
+    wanted: DeliveryFilter, place: keyset.Place | None, *, with_bodies: bool = True
 ) -> tuple[list[InboundDelivery], keyset.Place | None]:
-    """Deliveries without their bodies, the newest first, and where the next page begins."""
+    """Deliveries without their bodies, the newest first, and where the next page begins.
+
+    ``with_bodies``: the text is looked for in them too.
+    """
     query = select(InboundDelivery).options(
         defer(InboundDelivery.body), defer(InboundDelivery.body_masked)
     )
-    query = query.where(*_conditions(wanted))
+    query = query.where(*_conditions(wanted, with_bodies))
     if place:
         moment = InboundDelivery.received_at
         query = query.where(keyset.after(moment, InboundDelivery.id, place))
@@ -112,7 +115,7 @@ def origin(delivery: InboundDelivery) -> Origin:
     return Origin(call_id, appeal.id if appeal else None, appeal.deal_id if appeal else None)
 
 
-def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:
+def _conditions(wanted: DeliveryFilter, with_bodies: bool) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.state:
         found.append(InboundDelivery.state == wanted.state)
@@ -126,6 +129,7 @@ def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:
         found.append(InboundDelivery.received_at < end)
     if wanted.text:
         pattern = f"%{wanted.text.translate(_ESCAPED)}%"
-        columns = (InboundDelivery.body_masked, InboundDelivery.verdict, InboundDelivery.error)
+        told = (InboundDelivery.verdict, InboundDelivery.error)
+        columns = (InboundDelivery.body_masked, *told) if with_bodies else told
         found.append(or_(*(column.like(pattern, escape="\\") for column in columns)))
     return found

@@ -9,14 +9,15 @@ from typing import Any
 
 # The mark at the beginning lets Excel read Cyrillic.
 MARK = "\ufeff"
-# A cell that begins so is a formula for a spreadsheet.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A cell that begins so is a formula for a spreadsheet; some read the wide signs of Asia alike.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def line(values: Iterable[Any]) -> str:
     """One row, with its end; texts that a spreadsheet would compute are disarmed."""
     buffer = io.StringIO()
-    csv.writer(buffer, delimiter=";").writerow([_safe(value) for value in values])
+    shown = ["" if value is None else _safe(value) for value in values]
+    csv.writer(buffer, delimiter=";").writerow(shown)
     return buffer.getvalue()
 
 

@@ -40,7 +40,7 @@ class DeliveriesView(CrmView):
     def index(self) -> str:
         """Deliveries, the newest first."""
         wanted = read_filter()
-        rows, more = deliveries.page(wanted, arguments.place())
+        rows, more = deliveries.page(wanted, arguments.place(), with_bodies=not _hides_bodies())
         return self.page(
             "deliveries/index.html",
             rows=rows,
@@ -60,15 +60,13 @@ class DeliveriesView(CrmView):
         delivery = deliveries.find(pk)
         if delivery is None:
             abort(404)
-        principal = current_principal()
         return self.page(
             "deliveries/show.html",
             delivery=delivery,
             origin=deliveries.origin(delivery),
             door=dict(deliveries.doors()).get(delivery.door, delivery.door),
             states=STATES,
-            # The text holds clients' phones: who may not see phones may not read it.
-            body_hidden=principal.can(Grant.ONLY_STAFF_CONTACTS) and not principal.is_admin,
+            body_hidden=_hides_bodies(),
         )
 
     @expose("/<int:pk>/replay", methods=["POST"])
@@ -81,7 +79,8 @@ class DeliveriesView(CrmView):
             flash(error.message, "danger")
         else:
             flash(_("Доставка поставлена на повторную обработку."), "success")
-        return redirect(url_for("DeliveriesView.show", pk=pk))
+        shown = url_for("DeliveriesView.show", pk=pk)
+        return redirect(local_path(request.form.get("next"), shown))
 
     @expose("/replay", methods=["POST"])
     @requires("replay")
@@ -94,6 +93,12 @@ class DeliveriesView(CrmView):
             "success" if done else "warning",
         )
         return redirect(local_path(request.form.get("next"), url_for("DeliveriesView.index")))
+
+
+def _hides_bodies() -> bool:
+    """The texts hold clients' phones: who may not see phones may neither read nor search them."""
+    principal = current_principal()
+    return principal.can(Grant.ONLY_STAFF_CONTACTS) and not principal.is_admin
 
 
 def read_filter() -> deliveries.DeliveryFilter:

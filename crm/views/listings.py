@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +19,7 @@ from crm.reports.listing_filters import ALL_STATES, NOBODY, ROOMS, ListingFilter
 from crm.reports.listings import ListingRow
 from crm.security.grants import Grant
 from crm.security.principal import Principal, current_principal
+from crm.views import csv_text
 from crm.views import listing_labels as labels
 from crm.views.access import requires
 from crm.views.base import expose
@@ -28,8 +27,6 @@ from crm.views.listing_card import ListingCardView
 from crm.views.payload import Payload
 
 MAX_BULK = 200
-# A cell that begins so is a formula for a spreadsheet.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ListingsView(ListingCardView):
@@ -207,11 +204,10 @@ def _csv(rows: Iterator[ListingRow]) -> Iterator[str]:
         _("Адрес"), _("Комнат"), _("Площадь, м²"), _("Этаж"), _("Этажей"), _("Цена"),
         _("Валюта"), _("Ответственный"), _("Фотографий"), _("Создан"), _("Изменён"),
     )  # fmt: skip
-    # The mark lets Excel read Cyrillic.
-    yield "\ufeff" + _line(heads)
+    yield csv_text.MARK + csv_text.line(heads)
     for row in rows:
         item = row.listing
-        yield _line((
+        yield csv_text.line((
             item.id, item.public_id, labels.state_label(item.state),
             labels.deal_type_label(item.deal_type), labels.kind_label(item.kind),
             labels.headline(item), labels.place(item), item.rooms, item.area_total, item.floor,
@@ -223,17 +219,6 @@ def _csv(rows: Iterator[ListingRow]) -> Iterator[str]:
 
 def _local(moment: Any) -> str:
     return moment.astimezone(company_zone()).strftime("%Y-%m-%d %H:%M") if moment else ""
-
-
-def _line(values: tuple[Any, ...]) -> str:
-    buffer = io.StringIO()
-    shown = ("" if value is None else _safe(value) for value in values)
-    csv.writer(buffer, delimiter=";").writerow(shown)
-    return buffer.getvalue()
-
-
-def _safe(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _action(body: Payload, by: Principal) -> Any:

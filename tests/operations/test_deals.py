@@ -7,6 +7,7 @@ import datetime as dt
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import time_machine
@@ -16,17 +17,19 @@ from sqlalchemy import select
 from crm.models import (
     AuditEntry,
     Comment,
+    Contact,
     Deal,
     Employee,
     EventKind,
     MoveHow,
     Pipeline,
+    Source,
     StageHistory,
     TimelineEvent,
     UserGrant,
     db,
 )
-from crm.operations import comments, deal_fields, deals, limits, tasks
+from crm.operations import comments, deal_fields, deals, limits, new_deal, tasks
 from crm.operations.errors import Conflict, Forbidden, NotFound, ValidationErrors
 from crm.security.grants import Grant
 from crm.security.principal import Principal, load_principal
@@ -494,6 +497,30 @@ def test_of_two_people_one_takes_and_the_other_is_told(committed: Flask) -> None
         ended = race(committed, *(lambda p=p, d=deal_id: deals.take(d, p) for p in people))
         assert sorted(text == "done" for text in ended) == [False, True], ended
         assert any("Сделку уже взял(а)" in text for text in ended), ended
+
+
+def test_a_form_sent_twice_at_once_makes_one_deal(committed: Flask) -> None:
+    (person,) = staff("manager")
+    source = Source(name="Вывеска")
+    contact = Contact(name="Анна", responsible_id=person.id)
+    db.session.add_all([source, contact])
+    db.session.commit()
+    pipeline = db.session.scalars(select(Pipeline.id).where(Pipeline.is_default)).one()
+    sent: dict[str, Any] = {
+        "pipeline_id": pipeline, "by": load_principal(person), "contact_id": contact.id,
+        "source_id": source.id, "values": {},
+    }  # fmt: skip
+
+    def press() -> None:
+        try:
+            new_deal.create_with_client(**sent)
+        except ValidationErrors as error:
+            raise Conflict(error.message) from error
+
+    db.session.remove()
+    ended = race(committed, press, press, press)
+    assert sorted(ended)[0] == "done", ended
+    assert sum("открытая сделка" in text for text in ended) == 2, ended
 
 
 def test_two_requests_cannot_both_take_the_last_place(committed: Flask) -> None:

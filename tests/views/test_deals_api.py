@@ -187,6 +187,21 @@ def test_deal_is_made_with_its_client(make: Factory, sign_in: Any) -> None:
     assert len(known) == 1, "a refused deal leaves no client behind"
 
 
+@pytest.mark.parametrize("page", ["9" * 30, "99999999999999999", "-1"])
+def test_a_page_that_is_nowhere_breaks_nothing(make: Factory, sign_in: Any, page: str) -> None:
+    make.deal()
+    assert sign_in("manager").get(f"/api/v1/deals/?q=(page:{page})").status_code in (200, 400)
+
+
+def test_a_deal_is_about_a_listing_that_the_person_sees(make: Factory, sign_in: Any) -> None:
+    body = {"pipeline_id": make.pipeline.id, "source_id": make.source().id, "values": {}}
+    body["values"] = {"contact_name": "Пётр"}
+    for listing_id, code in ((99_999_999, 422), (make.listing("stranger").id, 201)):
+        made = sign_in("manager").post("/api/v1/deals", json={**body, "listing_id": listing_id})
+        assert made.status_code == code, made.text
+    assert db.session.scalars(select(Deal.listing_id)).all() == [listing_id]
+
+
 def test_take_and_assign(make: Factory, sign_in: Any, people: Any) -> None:
     department = people["manager"].department_id
     deal = make.deal(None, department_id=department, is_saved=False)

@@ -89,6 +89,9 @@ def test_body_is_hidden_from_the_masked(sign_in: Any, people: dict[str, Employee
     answer = sign_in("manager").get(f"/settings/deliveries/{row.id}")
     assert answer.status_code == 200
     assert "79213334455" not in answer.get_data(as_text=True)
+    for name, found in (("manager", False), ("admin", True)):
+        page = sign_in(name).get("/settings/deliveries?q=3334455").get_data(as_text=True)
+        assert (f"/settings/deliveries/{row.id}" in page) is found, "digit by digit"
 
 
 def test_replay_one_and_many(sign_in: Any) -> None:
@@ -106,6 +109,23 @@ def test_replay_one_and_many(sign_in: Any) -> None:
     db.session.expire_all()
     states = [db.session.get(InboundDelivery, row.id).state for row in (failed, *others, waiting)]
     assert states == [DeliveryState.RETRY] * 3 + [DeliveryState.NEW]
+
+
+@pytest.mark.parametrize(
+    ("asked", "led"),
+    [
+        ("/settings/telephony/edit/1?step=lines", "/settings/telephony/edit/1?step=lines"),
+        ("https://evil.example/", None),
+        ("", None),
+    ],
+)
+def test_a_replay_leads_back_to_where_it_was_ordered(
+    sign_in: Any, asked: str, led: str | None
+) -> None:
+    row = delivery(state=DeliveryState.FAILED)
+    path = f"/settings/deliveries/{row.id}"
+    answer = sign_in("admin").post(f"{path}/replay", data={"next": asked})
+    assert answer.location == (led or path)
 
 
 @pytest.mark.parametrize("person", ["manager", "director", "marketer"])

@@ -236,6 +236,10 @@ def test_a_personnel_officer_does_not_touch_administrators(personnel: Any, peopl
     for path in ("invite", "deactivate", "sessions/end", "grants", "extensions"):
         assert personnel.post(f"/employees/{pk}/{path}", data={}).status_code in (302, 403)
     assert personnel.post(f"/employees/{pk}/invite").status_code == 403
+    numbers = {"extension-1": "101", f"extension-{'9' * 5000}": "1"}
+    assert personnel.post(f"/employees/{pk}/extensions", data=numbers).status_code == 403
+    other = people["manager"].id
+    assert personnel.post(f"/employees/{other}/extensions", data=numbers).status_code == 200
     form = card(people["admin"], email="thief@example.ru")
     assert personnel.post(f"/employees/edit/{pk}", data=form).status_code == 403
     db.session.expire_all()
