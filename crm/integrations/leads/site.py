@@ -109,8 +109,14 @@ class SiteChannel(LeadChannel):
         ever. Without them the key is a hash of the fields (order and volatile values left out)
         and of the ten-minute window of receipt: a double click is one delivery, the same words
         next week are another. Two doubles on both sides of a window's border get two keys; they
-        are caught later by `LeadSubmission.double_key`.
+        are caught later by `LeadSubmission.double_key`. Servers that have proved themselves have
+        names of their own: a stranger, who knows the public key alone, could otherwise use up the
+        numbers of requests to come.
         """
+        signed = signature_valid(request, settings, request.received_at)
+        return ("signed:" if signed else "") + self._name_of(request, settings)
+
+    def _name_of(self, request: InboundRequest, settings: IntakeSettings) -> str:
         header = request.headers.get(IDEMPOTENCY_HEADER)
         if header:
             return "idem:" + digest(header)

@@ -586,6 +586,20 @@ def test_an_external_id_names_the_delivery_for_ever() -> None:
     assert key(post({"lead_id": "7"})) != key(post({"lead_id": "8"}))
 
 
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "7"}])
+def test_a_stranger_cannot_use_up_the_numbers_of_a_server(headers: dict[str, str]) -> None:
+    point = replace(POINT, secret="site-form-secret-42")
+    strange = post({"external_id": "7", "name": "Спам"}, headers=headers)
+    proof = site.signature_headers(point, NOW, strange.body)
+    server = replace(strange, headers={**strange.headers, **proof})
+    forged = replace(
+        strange, headers={**strange.headers, **proof, "X-Intake-Signature": "sha256=0"}
+    )
+    keys = [CHANNEL.delivery_key(request, point) for request in (strange, server, forged)]
+    assert keys[0] == keys[2] != keys[1]
+    assert len(keys[1]) <= 128
+
+
 def test_the_same_form_is_one_delivery_within_its_window_only() -> None:
     first = form({"name": "А", "phone": "1", "_t": "one", "screen": "1280"})
     second = form({"phone": "1", "name": "А", "_t": "two"})
