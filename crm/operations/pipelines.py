@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import exists, inspect, or_, select, update
+from sqlalchemy import exists, func, inspect, or_, select, update
 
 from crm.models import (
     Deal,
@@ -93,7 +93,7 @@ def check_stage(record: Model, _by: Principal | None) -> list[FieldError]:
     if record.type not in list(StageType):
         errors.append(FieldError("type", _("Выберите тип этапа.")))
     else:
-        errors += _last_open_errors(record)
+        errors += _last_open_errors(record) or _standing_errors(record)
     errors += _number_errors(record) + _limit_errors(record)
     if not errors:
         _follow_type(record)
@@ -202,6 +202,8 @@ def delete_stage(stage_id: int, by: Principal | None) -> StageRemoval:
     pipeline = stage.pipeline
     if _was_used(stage):
         stage.active = False
+        if standing := _standing_errors(stage):
+            raise Conflict(standing[0].message)
         records.update(stage, by)
         return StageRemoval.ARCHIVED
     records.delete(stage, by)
@@ -381,6 +383,20 @@ def _last_open_errors(stage: Model, *, gone: bool = False) -> list[FieldError]:
         return []
     name = "active" if stage.active is False else "type"
     return [FieldError(name, _("Нужен хотя бы один этап в работе."))]
+
+
+def _standing_errors(stage: Model) -> list[FieldError]:
+    """Deals in work would vanish from the board together with their stage."""
+    if stage.active or stage.id is None or stage.type != StageType.IN_WORK:
+        return []
+    if not inspect(stage).attrs.active.history.has_changes():
+        return []
+    standing = select(func.count()).where(Deal.stage_id == stage.id, Deal.deleted_at.is_(None))
+    count = db.session.scalar(standing)
+    if not count:
+        return []
+    text = _("На этапе стоят сделки: %(count)s. Сначала переместите их.", count=count)
+    return [FieldError("active", text)]
 
 
 def _number_errors(stage: Model) -> list[FieldError]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from crm.models import Deal, Pipeline, RequiredField, Stage, StageType, Task, db
-from crm.operations import deal_moves, pipelines, records
+from crm.operations import deal_moves, deals, pipelines, records
 from crm.operations.errors import Conflict, Forbidden, NotFound, ValidationErrors
 from crm.operations.pipelines import StageRemoval
 from crm.security.principal import Principal
@@ -114,6 +114,25 @@ def test_the_last_stage_in_work_stays(make: Factory, admin: Principal) -> None:
         assert fields(refused) == [field]
     with pytest.raises(Conflict):
         pipelines.delete_stage(make.stage(0).id, admin)
+
+
+def test_a_stage_is_not_put_away_from_under_its_deals(make: Factory, admin: Principal) -> None:
+    stage = make.stage(2)
+    deal = make.deal(stage=2)
+    with pytest.raises(Conflict, match="На этапе стоят сделки: 1"):
+        pipelines.delete_stage(stage.id, admin)
+    with pytest.raises(ValidationErrors) as refused:
+        pipelines.update_stage(stage.id, admin, active=False)
+    assert fields(refused) == ["active"]
+    db.session.expire_all()
+    assert stage.active
+    deals.delete_deal(deal.id, admin)
+    pipelines.update_stage(stage.id, admin, active=False)
+    deals.restore_deal(deal.id, admin)
+    pipelines.update_stage(stage.id, admin, name="Прежний показ")
+    lost = make.stage(7)
+    make.deal(stage=7)
+    pipelines.update_stage(lost.id, admin, active=False)
 
 
 def test_limits_stay_in_the_pipeline_and_make_no_circle(make: Factory, admin: Principal) -> None:

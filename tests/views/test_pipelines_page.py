@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from crm.models import Pipeline, RequiredField, Stage, StageStatus, db
+from crm.models import MoveHow, Pipeline, RequiredField, Stage, StageStatus, db
+from crm.operations import deal_moves
 
 PATH = "/settings/pipelines"
 
@@ -136,7 +137,10 @@ def test_stages_and_pipelines_come_and_go(sign_in: Any, make: Any) -> None:
     added = db.session.scalars(select(Stage).where(Stage.name == "Ипотека")).one()
     admin.post(f"{PATH}/stages/{added.id}/delete")
     used = make.stage(1)
-    make.deal("manager", used)
+    deal = make.deal("manager", used)
+    kept = admin.post(f"{PATH}/stages/{used.id}/delete", follow_redirects=True)
+    assert "На этапе стоят сделки: 1" in kept.text
+    deal_moves.move_to_stage(deal.id, make.stage(0).id, None, how=MoveHow.RULE)
     admin.post(f"{PATH}/stages/{used.id}/delete")
     db.session.expire_all()
     assert db.session.scalars(select(Stage).where(Stage.name == "Ипотека")).all() == []
