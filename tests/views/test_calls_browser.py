@@ -17,12 +17,21 @@ from flask.sessions import SecureCookieSessionInterface
 from sqlalchemy import select
 from werkzeug.serving import make_server
 
-from crm.models import CallState, Employee, Pipeline, RecordingState, db
+from crm.models import (
+    CallState,
+    Employee,
+    Pipeline,
+    RecordingState,
+    TelephonyConnection,
+    TelephonyLine,
+    db,
+)
 from crm.operations import bus, dialling, files, search_index
 from crm.operations.errors import Conflict
 from crm.operations.transaction import transaction
 from crm.security import sessions
 from crm.values.clock import utc_now
+from tests import inbound
 from tests import people as people_module
 from tests.conftest import CSRF
 from tests.factories import Factory
@@ -156,7 +165,7 @@ def test_a_foreign_call_does_not_show(page: Any, site: str, factory: Factory) ->
     page.goto(f"{site}/calls")
     with page.expect_response(f"**/calls/{foreign.id}/popup?new=1") as answer:
         tell(page, "call.ringing", call_id=foreign.id)
-    assert answer.value.status == 404
+    assert answer.value.status == 204
     assert cards(page).count() == 0
 
 
@@ -167,7 +176,7 @@ def test_an_old_ringing_does_not_pop_up(page: Any, site: str, factory: Factory) 
     page.goto(f"{site}/calls")
     with page.expect_response(f"**/calls/{old.id}/popup?new=1") as answer:
         tell(page, "call.ringing", call_id=old.id)
-    assert answer.value.status == 404
+    assert answer.value.status == 204
     assert cards(page).count() == 0
 
 
@@ -322,6 +331,57 @@ def test_a_mark_of_calling_back_and_its_undoing(page: Any, site: str, factory: F
     playwright.expect(line.locator("[data-called-back]")).to_have_count(0)
     page.get_by_role("button", name="Отменить").click()
     playwright.expect(line).to_contain_text("просрочено")
+
+
+def test_what_is_done_with_a_missed_call_is_in_sight(
+    page: Any, site: str, factory: Factory
+) -> None:
+    due = utc_now() - dt.timedelta(days=265)
+    deal = factory.deal(contact=factory.contact("Константин Преображенский"))
+    call(deal, state=CallState.MISSED, employee_id=None, callback_due_at=due)
+    db.session.commit()
+    page.goto(f"{site}/calls?result=missed")
+    box = page.get_by_role("button", name="Отметить: клиенту уже перезвонили").bounding_box()
+    frame = page.locator(".kv-scroll").bounding_box()
+    assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+
+
+def test_the_wizard_shows_the_fields_of_the_chosen_protocol_only(
+    page: Any, site: str, factory: Factory
+) -> None:
+    factory.people["manager"].roles = list(factory.people["admin"].roles)
+    row = TelephonyConnection(name="МГТС", operator="mgts", token="t" * 32)
+    db.session.add(row)
+    db.session.commit()
+    page.goto(f"{site}/settings/telephony/edit/{row.id}")
+    shown = page.locator("[data-protocol]:visible")
+    protocols = "(parts) => [...new Set(parts.map((part) => part.dataset.protocol))]"
+    assert shown.evaluate_all(protocols) == ["itoolabs"]
+    page.get_by_label("Протокол АТС").select_option("mango")
+    assert shown.evaluate_all(protocols) == ["mango"]
+    # Required fields out of sight do not hold the form back: the server asks for the right ones.
+    page.get_by_role("button", name="Только сохранить").click()
+    playwright.expect(page.locator(".kv-field-error").first).to_be_visible()
+    assert shown.evaluate_all(protocols) == ["mango"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_columns_of_the_wizards_tables_stand_under_their_heads(
+    page: Any, site: str, factory: Factory
+) -> None:
+    factory.people["manager"].roles = list(factory.people["admin"].roles)
+    row = inbound.connection(factory.people["manager"])
+    line = TelephonyLine(connection_id=row.id, number="+78126401102", key="8126401102")
+    db.session.add(line)
+    db.session.commit()
+    for step in ("numbers", "lines"):
+        page.goto(f"{site}/settings/telephony/edit/{row.id}?step={step}")
+        head = page.locator(".kv-whose th").nth(2).bounding_box()
+        select_box = page.locator(".kv-whose tbody tr").first.locator("select").bounding_box()
+        assert abs(head["x"] - (select_box["x"] - 12)) < 6, step
+        frame = page.locator(".kv-whose").bounding_box()
+        last = page.locator(".kv-whose tbody tr").first.locator("button").bounding_box()
+        assert frame["x"] + frame["width"] - last["x"] - last["width"] < 30, step
 
 
 def test_the_filter_is_chosen_in_a_dialog_and_taken_away_by_its_chip(
