@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flask import Flask, render_template_string
+from flask import Flask, render_template
 from flask.testing import FlaskClient
+from jinja2 import DictLoader
 
 PAGE = """<!doctype html><html lang="ru"><head><title>{{ title }}</title></head><body>
 {{ shell|safe }}
@@ -27,6 +28,7 @@ def client(statements: list[tuple[str, Any]], html: str) -> FlaskClient:
     from crm.models import db
 
     app = Flask("bare")
+    app.jinja_loader = DictLoader({"page.html": PAGE})
     engine = db.engine
     reads = [one for one in statements if one[0].lstrip().upper().startswith(("SELECT", "WITH"))]
     shell = _shell(html)
@@ -38,7 +40,7 @@ def client(statements: list[tuple[str, Any]], html: str) -> FlaskClient:
             for statement, parameters in reads:
                 result = connection.exec_driver_sql(statement, parameters)
                 answers.append((list(result.keys()), result.fetchall()))
-        return render_template_string(PAGE, title="bare", shell=shell, answers=answers)
+        return render_template("page.html", title="bare", shell=shell, answers=answers)
 
     return app.test_client()
 

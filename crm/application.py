@@ -20,6 +20,7 @@ import config
 from crm import embedded
 from crm.models import Model, db
 from crm.security.manager import CrmSecurityManager
+from crm.security.requests import CookieSessions
 from crm.values.vault import vault
 from crm.views import register, shell
 from crm.views.arguments import RowNumber
@@ -27,6 +28,7 @@ from crm.views.base import HomeView
 from crm.views.errors import register_error_pages
 from crm.views.headers import register_headers
 from crm.views.json_bodies import PlainJson
+from crm.views.template_texts import LanguageEnvironment
 from crm.views.widgets import install_widgets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +53,8 @@ def build(overrides: Mapping[str, Any]) -> Flask:
         static_folder=str(ROOT / "static"),
     )
     app.json = PlainJson(app)
+    app.jinja_environment = LanguageEnvironment
+    app.session_interface = CookieSessions()
     # Before any rule is made: each of them keeps the converter that it was made with.
     app.url_map.converters["int"] = RowNumber
     app.config.update(config.load())

@@ -105,9 +105,12 @@ class InboundRequest:
 
     def _charset(self) -> str:
         """The charset in which both the bytes and their percent-escapes can be read."""
-        for charset in ("utf-8", self._declared_charset()):
-            if charset and _readable(self.body, charset, escapes=self._is_urlencoded()):
-                return charset
+        escapes = self._is_urlencoded()
+        if _readable(self.body, "utf-8", escapes=escapes):
+            return "utf-8"
+        declared = self._declared_charset()
+        if declared and _readable(self.body, declared, escapes=escapes):
+            return declared
         raise MalformedRequest("Текст запроса не в UTF-8 и не в объявленной кодировке")
 
     def _is_urlencoded(self) -> bool:

@@ -102,7 +102,8 @@ def accept(
         "trust": dict(trust or {}),
     }
     statement = _insert_or_count(db.session.get_bind().dialect.name)
-    delivery_id, repeats = db.session.execute(statement, row).one()
+    # Straight to the connection: the row is not an object of the session.
+    delivery_id, repeats = db.session.connection().execute(statement, row).one()
     if repeats == 0:
         after_commit(wake)
     return Accepted(delivery_id, repeats == 0)

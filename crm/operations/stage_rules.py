@@ -51,16 +51,18 @@ def mandatory_refusal(stage: Stage, visited: Collection[int]) -> str | None:
     return reason
 
 
+_BEFORE, _AFTER = aliased(Stage), aliased(Stage)
+
+
 def visited_stages(deal: Deal) -> frozenset[int]:
     """Stages the deal has been on since it entered its present pipeline."""
-    before, after = aliased(Stage), aliased(Stage)
     query = (
         select(
             StageHistory.to_stage_id,
-            or_(StageHistory.from_stage_id.is_(None), before.pipeline_id != after.pipeline_id),
+            or_(StageHistory.from_stage_id.is_(None), _BEFORE.pipeline_id != _AFTER.pipeline_id),
         )
-        .join(after, after.id == StageHistory.to_stage_id)
-        .outerjoin(before, before.id == StageHistory.from_stage_id)
+        .join(_AFTER, _AFTER.id == StageHistory.to_stage_id)
+        .outerjoin(_BEFORE, _BEFORE.id == StageHistory.from_stage_id)
         .where(
             StageHistory.deal_id == deal.id,
             ~StageHistory.undone,

@@ -16,21 +16,23 @@ from crm.security import masking
 from crm.security.grants import Grant
 from crm.security.principal import Principal
 
+# Made once: an alias of a wide table costs more than the query that it is in.
+_DEAL = aliased(Deal)
+_LISTING = aliased(Listing)
+
 
 def own_deal(principal: Principal) -> ColumnElement[bool]:
     """SQL: the contact of the row has a deal of this person."""
-    deal = aliased(Deal)
     return exists().where(
-        deal.contact_id == Contact.id,
-        deal.responsible_id == principal.id,
-        deal.deleted_at.is_(None),
+        _DEAL.contact_id == Contact.id,
+        _DEAL.responsible_id == principal.id,
+        _DEAL.deleted_at.is_(None),
     )
 
 
 def own_listing(principal: Principal) -> ColumnElement[bool]:
     """SQL: the contact of the row owns a listing this person is responsible for."""
-    listing = aliased(Listing)
-    return exists().where(listing.owner_id == Contact.id, listing.responsible_id == principal.id)
+    return exists().where(_LISTING.owner_id == Contact.id, _LISTING.responsible_id == principal.id)
 
 
 def hidden(

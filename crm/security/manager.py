@@ -7,11 +7,14 @@ from typing import Any
 
 from flask import current_app, g, request
 from flask_appbuilder.security.sqla.manager import SecurityManager
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
 from flask_login import LoginManager, current_user
 
 from crm.models import Employee
 from crm.security import sessions
 from crm.security.principal import current_principal
+from crm.security.requests import MarkedViewsLimiter
 
 
 class CrmSecurityManager(SecurityManager):  # type: ignore[misc]
@@ -25,6 +28,14 @@ class CrmSecurityManager(SecurityManager):  # type: ignore[misc]
         They would open holes (token login without a limit, password change without
         the current one, roles shown as one text).
         """
+
+    def create_limiter(self, app: Any) -> Limiter:
+        """The limiter of sign-ins; no other view has a limit of its own."""
+        limiter = MarkedViewsLimiter(
+            key_func=app.config.get("RATELIMIT_KEY_FUNC", get_remote_address)
+        )
+        limiter.init_app(app)
+        return limiter
 
     def create_login_manager(self, app: Any) -> LoginManager:
         """Flask-Login with our loader and no «remember me» cookie."""

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import phonenumbers
 
@@ -125,6 +126,7 @@ def search_digits(text: str | None) -> str | None:
     return number
 
 
+@lru_cache(4096)
 def pretty(value: str | None) -> str:
     """For people: `+7 912 345-67-89`, foreign in the international form, the rest as written."""
     text = (value or "").strip()

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, g, has_request_context, request, session, url_for
-from flask_babel import LazyString, get_locale, get_translations
+from flask_babel import LazyString
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
-from markupsafe import Markup
 
 from crm.models import ObjectKind, Scope
 from crm.reports.company import company, company_zone
@@ -24,8 +23,10 @@ from crm.security.grants import Grant
 from crm.security.principal import Principal, current_principal
 from crm.values import formats, phones
 from crm.values.clock import utc_now
+from crm.views import pieces
 from crm.views.demo_people import DemoPeople
 from crm.views.labels import permission_label, view_label
+from crm.views.template_texts import language, translate, translate_plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def install(app: Flask) -> None:
         asset=asset,
         csrf_token=generate_csrf,
         csp_nonce=lambda: "",
-        get_locale=lambda: str(get_locale() or "ru"),
+        get_locale=language,
         locales=[(code, lang["name"]) for code, lang in app.config["LANGUAGES"].items()],
         events_url=app.config["EVENTS_URL"],
         permission_label=permission_label,
@@ -94,12 +95,13 @@ def install(app: Flask) -> None:
         demo_people=DemoPeople(),
         may=lambda permission, view: current_principal().may_open(permission, view),
         may_dial=may_dial,
+        pieces=pieces,
     )
-    # A page asks for some 250 texts; the stock lookup finds the catalogue anew for each.
     app.jinja_env.globals.update(gettext=translate, ngettext=translate_plural, _=translate)
     app.jinja_env.filters.update(_FILTERS)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
+    app.extensions["addresses"] = {}
     app.extensions["assets"] = _manifest(Path(app.static_folder or ""))
 
 
@@ -113,30 +115,13 @@ def choose_locale() -> str:
     return chosen if chosen in known else default
 
 
-def translate(text: str, /, **values: Any) -> Markup:
-    """Translated ``text`` for a template; values are escaped, the text itself is ours."""
-    found = Markup(_catalogue().ugettext(text))  # noqa: S704  (our catalogue)
-    return found % values if values else found
-
-
-def translate_plural(one: str, many: str, /, num: int, **values: Any) -> Markup:
-    """Plural form of a text for ``num``."""
-    values.setdefault("num", num)
-    return Markup(_catalogue().ungettext(one, many, num)) % values  # noqa: S704
-
-
-def _catalogue() -> Any:
-    """The request's messages, found once; a switch of the language is a new request."""
-    if "catalogue" not in g:
-        g.catalogue = get_translations()
-    return g.catalogue
-
-
 def may_dial() -> bool:
     """Whether buttons that call a client are shown to the person (permission 15)."""
-    principal = current_principal()
-    forbidden = principal.can(Grant.FORBID_CLICK_TO_CALL)
-    return not forbidden and principal.may_open("can_list", "Calls")
+    if "may_dial" not in g:  # asked once a row
+        principal = current_principal()
+        forbidden = principal.can(Grant.FORBID_CLICK_TO_CALL)
+        g.may_dial = not forbidden and principal.may_open("can_list", "Calls")
+    return bool(g.may_dial)
 
 
 # --- menu ---------------------------------------------------------------------
@@ -193,7 +178,7 @@ def _entry(item: MenuItem) -> dict[str, Any]:
     count = _counters().get(item.counter, 0) if item.counter else 0
     return {
         "label": str(item.label),
-        "href": url_for(item.endpoint),
+        "href": address(item.endpoint),
         "icon": item.icon,
         "active": _is_active(item),
         "badge": f"{CAP}+" if count >= CAP else (str(count) if count else ""),
@@ -205,7 +190,7 @@ def _is_active(item: MenuItem) -> bool:
     """The item's own page, or for the settings any page below it."""
     view = item.endpoint.partition(".")[0]
     here = (request.endpoint or "").partition(".")[0]
-    below = f"{url_for(item.endpoint).rstrip('/')}/"
+    below = f"{address(item.endpoint).rstrip('/')}/"
     return here == view or request.path.startswith(below)
 
 
@@ -214,6 +199,15 @@ def _counters() -> dict[str, int]:
         g.menu_counters = menu_counters(current_principal())
     counters: dict[str, int] = g.menu_counters
     return counters
+
+
+def address(endpoint: str, **values: Any) -> str:
+    """``url_for`` of what is on every page: built once for each root the product is served at."""
+    key = (request.script_root, endpoint, *values.values())
+    known: dict[tuple[str, ...], str] = current_app.extensions["addresses"]
+    if key not in known:
+        known[key] = url_for(endpoint, **values)
+    return known[key]
 
 
 # --- assets -------------------------------------------------------------------
@@ -225,7 +219,7 @@ def asset(path: str) -> str:
     version = versions.get(path)
     if version is None:
         version = versions[path] = _fingerprint(path)
-    return url_for("static", filename=path, v=version)
+    return address("static", filename=path, v=version)
 
 
 def _fingerprint(path: str) -> str:
@@ -251,14 +245,10 @@ def _manifest(static: Path) -> dict[str, str]:
 # --- filters ------------------------------------------------------------------
 
 
-def _locale() -> str:
-    return str(get_locale() or "ru")
-
-
 def _moment(value: dt.datetime | None, near: bool = True) -> str:
     if value is None:
         return "—"
-    return formats.moment(value, company_zone(), utc_now(), _locale(), near=near)
+    return formats.moment(value, company_zone(), utc_now(), language(), near=near)
 
 
 def _day(value: dt.datetime | dt.date | None) -> str:
@@ -266,7 +256,7 @@ def _day(value: dt.datetime | dt.date | None) -> str:
         return "—"
     today = utc_now().astimezone(company_zone()).date()
     local = value.astimezone(company_zone()).date() if isinstance(value, dt.datetime) else value
-    return formats.day(local, today, _locale())
+    return formats.day(local, today, language())
 
 
 def _ago(value: dt.datetime | None) -> str:
@@ -280,19 +270,19 @@ def _ago(value: dt.datetime | None) -> str:
 _FILTERS: dict[str, Any] = {
     "phone": phones.pretty,
     "money": lambda value, currency=None: formats.money(
-        value, currency or company().currency, _locale()
+        value, currency or company().currency, language()
     ),
     "money_short": lambda value, currency=None: formats.money_short(
-        value, currency or company().currency, _locale()
+        value, currency or company().currency, language()
     ),
-    "number": lambda value: formats.number(value, _locale()),
+    "number": lambda value: formats.number(value, language()),
     "decimal": lambda value, places=1: (
-        "—" if value is None else formats.decimal(value, places, _locale())
+        "—" if value is None else formats.decimal(value, places, language())
     ),
     "dt": _moment,
     "day": _day,
     "ago": _ago,
-    "duration": lambda value: formats.duration(value, _locale()),
+    "duration": lambda value: formats.duration(value, language()),
     "initials": formats.initials,
     "plural": formats.plural,
     "local": lambda value: value.astimezone(company_zone()) if value else None,
