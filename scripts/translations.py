@@ -25,6 +25,8 @@ TRANSLATIONS = ROOT / "translations"
 LANGUAGES = ("ru", "en")
 RUSSIAN_FORMS = 3
 FOLDERS = ("crm", "templates")
+# The portals' part is pure and marks no texts: its labels are asked for by name.
+VOCABULARY = Path("crm") / "integrations" / "portals" / "vocabulary.py"
 METHODS = [("**.py", "python"), ("**.html", "jinja2"), ("**.txt", "jinja2")]
 KEYWORDS = {
     **dict.fromkeys(("_", "_l", "gettext", "lazy_gettext"), None),
@@ -66,7 +68,25 @@ def extract(root: Path = ROOT) -> Catalog:
     for folder in FOLDERS:
         if (root / folder).is_dir():
             _extract_into(template, root / folder, folder)
+    if (root / VOCABULARY).is_file():
+        for label in listing_labels():
+            template.add(label, None, [(VOCABULARY.as_posix(), 0)])
     return template
+
+
+def listing_labels() -> list[str]:
+    """Names, units and words of a listing's fields, from the catalogue that forms are made of."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from crm.integrations.portals import vocabulary
+    from crm.integrations.portals.base import FIELDS
+
+    terms = (kind for kind in vars(vocabulary).values() if isinstance(kind, type))
+    words = [word for kind in terms if issubclass(kind, vocabulary.Term) for word in kind]
+    labels = [
+        text for spec in FIELDS.values() for text in (spec.label, spec.group.label, spec.unit)
+    ]
+    return [text for text in dict.fromkeys(labels + [word.label for word in words]) if text]
 
 
 def _extract_into(template: Catalog, folder: Path, name: str) -> None:

@@ -310,9 +310,7 @@ def shown(spec: FieldSpec, value: Any) -> str:
     if value is None or value == []:
         return "—"
     if isinstance(value, list):
-        return ", ".join(
-            item.label if isinstance(item, v.Term) else _item_text(item) for item in value
-        )
+        return ", ".join(_item_shown(item) for item in value)
     if isinstance(value, bool):
         return str(_("да") if value else _("нет"))
     if isinstance(value, v.Term):
@@ -322,7 +320,7 @@ def shown(spec: FieldSpec, value: Any) -> str:
     if isinstance(value, dt.date):
         return formats.date(value)
     text = formats.decimal(value, 6) if isinstance(value, Decimal) else str(value)
-    return f"{text}{formats.NBSP}{spec.unit}" if spec.unit else text
+    return f"{text}{formats.NBSP}{_(spec.unit)}" if spec.unit else text
 
 
 def _item_shown(item: Any) -> str:

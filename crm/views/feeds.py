@@ -206,8 +206,8 @@ def _choices() -> dict[str, list[tuple[Any, str]]]:
     rows = db.session.execute(departments.order_by(Department.position, Department.name))
     return {
         "portals": [(portal.slug, portal.title) for portal in registry.all_portals()],
-        "deal_types": [(word.value, word.label) for word in v.DealType],
-        "kinds": [(word.value, word.label) for word in v.Kind],
+        "deal_types": labels.term_options(v.DealType),
+        "kinds": labels.term_options(v.Kind),
         "departments": [(str(row.id), row.name) for row in rows],
     }
 

@@ -195,7 +195,7 @@ class ListingForm:
         found = []
         for group, specs in all_groups().items():
             rest = [self._field(spec) for spec in specs if spec.name not in LEADING]
-            found.append(FormGroup(group.value, group.label, rest))
+            found.append(FormGroup(group.value, _(group.label), rest))
         order = {Group.ADDRESS: 0, Group.TERMS: 1, Group.PUBLICATION: 9}
         return sorted(found, key=lambda group: order.get(Group.of(group.code), 5))
 
@@ -217,7 +217,7 @@ class ListingForm:
             label=_(spec.label),
             control=_control(spec, self.values.get(spec.name)),
             value=self.values.get(spec.name, ""),
-            unit=spec.unit,
+            unit=_(spec.unit) if spec.unit else "",
             options=_options(spec),
             kinds="" if spec.kinds == v.ANY_KIND else " ".join(sorted(spec.kinds)),
             deals="" if every else " ".join(deals),

@@ -13,7 +13,7 @@ from flask_babel import lazy_gettext as _l
 from crm.integrations.portals import vocabulary as v
 from crm.integrations.portals.base import FIELDS
 from crm.models import Listing, ListingState, RunState
-from crm.operations.listing_fields import MANAGED, shown
+from crm.operations.listing_fields import MANAGED, label, shown
 from crm.operations.listing_offers import value_of, values_of
 from crm.values import formats
 from crm.values.formats import NBSP
@@ -149,7 +149,7 @@ def facts(listing: Listing) -> list[tuple[str, list[tuple[str, str]]]]:
         spec = FIELDS[name]
         if name in _ELSEWHERE or name in MANAGED or spec.private or value == _USUAL.get(name):
             continue
-        found.setdefault(spec.group.label, []).append((spec.label, shown(spec, value)))
+        found.setdefault(_(spec.group.label), []).append((label(name), shown(spec, value)))
     return list(found.items())
 
 
@@ -161,7 +161,7 @@ def fact(listing: Listing, name: str) -> str:
 
 def _label(words: type[v.Term], value: Any) -> str:
     try:
-        return words.of(value).label
+        return str(_(words.of(value).label))
     except ValueError:
         return str(value or "")
 
@@ -196,14 +196,17 @@ def field_names(names: list[str]) -> str:
         "exclusive_until": _("Эксклюзив"),
         "published_from": _("Публикация"),
     }
-    return ", ".join(
-        FIELDS[name].label if name in FIELDS else own.get(name, name) for name in names
-    )
+    return ", ".join(label(name) if name in FIELDS else own.get(name, name) for name in names)
+
+
+def term_options(words: type[v.Term]) -> list[tuple[str, str]]:
+    """Choices of a select box."""
+    return [(word.value, str(_(word.label))) for word in words]
 
 
 def photo_kinds() -> list[tuple[str, str]]:
     """What a picture may show."""
-    return [(word.value, word.label) for word in v.PhotoKind]
+    return term_options(v.PhotoKind)
 
 
 def money(value: Decimal) -> str:

@@ -120,8 +120,8 @@ def _words() -> dict[str, list[tuple[str, str]]]:
     """Choices of the filters."""
     last = ROOMS[-1]
     return {
-        "deal_types": [(word.value, word.label) for word in v.DealType],
-        "kinds": [(word.value, word.label) for word in v.Kind],
+        "deal_types": labels.term_options(v.DealType),
+        "kinds": labels.term_options(v.Kind),
         "states": [(state.value, labels.state_label(state)) for state in ListingState],
         "rooms": [(number, f"{number}+" if number == last else number) for number in ROOMS],
         "all": [(ALL_STATES, _("Все"))],

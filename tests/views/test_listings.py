@@ -215,6 +215,20 @@ def test_a_flat_number_is_shown_only_to_editors(sign_in: Any, make: Factory) -> 
     )
 
 
+def test_a_listing_is_told_in_english_too(sign_in: Any, flat: Listing) -> None:
+    english = sign_in("manager")
+    with english.session_transaction() as session:
+        session["locale"] = "en"
+    form = english.get(f"/listings/{flat.id}/edit").text
+    for text in ("Total area", "Cadastral number", "Price and terms", ">Brick<"):
+        assert text in form
+    assert "Кадастровый номер" not in form
+    card = english.get(f"/listings/{flat.id}").text
+    assert "Total area" in card
+    assert "Общая площадь" not in card
+    assert ">Sale<" in english.get("/listings").text
+
+
 def test_only_visible_deals_are_linked(sign_in: Any, make: Factory, flat: Listing) -> None:
     mine: Deal = make.deal("manager", listing_id=flat.id)
     other: Deal = make.deal("stranger", listing_id=flat.id)
