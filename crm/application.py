@@ -23,7 +23,7 @@ from crm.security.manager import CrmSecurityManager
 from crm.security.requests import CookieSessions
 from crm.values.vault import vault
 from crm.views import register, shell
-from crm.views.arguments import RowNumber
+from crm.views.arguments import RowNumber, Text
 from crm.views.base import HomeView
 from crm.views.errors import register_error_pages
 from crm.views.headers import register_headers
@@ -56,7 +56,7 @@ def build(overrides: Mapping[str, Any]) -> Flask:
     app.jinja_environment = LanguageEnvironment
     app.session_interface = CookieSessions()
     # Before any rule is made: each of them keeps the converter that it was made with.
-    app.url_map.converters["int"] = RowNumber
+    app.url_map.converters |= {"int": RowNumber, "string": Text, "default": Text}
     app.config.update(config.load())
     app.config.update(overrides)
     _queue_settings(app)

@@ -330,6 +330,45 @@ def test_no_number_in_a_path_breaks_a_page(app: Flask, sign_in: Any, number: str
     assert wrong == []
 
 
+@pytest.mark.parametrize("text", ["%00", "%ff%fe", "%ed%a0%80", "a%00b", "x" * 3000, "%2e%2e"])
+def test_no_text_in_a_path_breaks_a_page(app: Flask, sign_in: Any, visitor: Any, text: str) -> None:
+    wrong, asked = [], 0
+    for rule, handler in routes(app):
+        places = [part for is_argument, part in rule._trace if is_argument]
+        if not any(not isinstance(rule._converters[p], IntegerConverter) for p in places):
+            continue
+        client = visitor if access(handler) == PUBLIC else sign_in("admin")
+        address = "".join(
+            part
+            if not is_argument
+            else "1"
+            if isinstance(rule._converters[part], IntegerConverter)
+            else text
+            for is_argument, part in rule._trace
+        ).removeprefix("|")
+        for method in set(rule.methods or ()) - {"HEAD", "OPTIONS"}:
+            asked += 1
+            if broken(client.open(address, method=method)):
+                wrong.append(f"{method} {rule.rule}")
+    assert asked > 15
+    assert wrong == []
+
+
+def test_no_garbage_breaks_the_doors_of_people(app: Flask, visitor: Any) -> None:
+    """Pages for visitors, as a visitor: the others have only seen who is signed in."""
+    limiter = app.extensions["appbuilder"].sm.limiter
+    wrong = []
+    for rule, handler in routes(app):
+        if access(handler) != PUBLIC or getattr(owner_of(handler), "machine_endpoint", False):
+            continue
+        for method in sorted(WRITING & set(rule.methods or ())):
+            for body in bodies(rule):
+                limiter.reset()
+                if broken(visitor.open(filled(rule, None), method=method, **body)):
+                    wrong.append(f"{method} {rule.rule} {str(body)[:300]}")
+    assert wrong == []
+
+
 ODD = (None, True, -1, 2**70, 1.5, [], {}, [[[]]], {"a": {"b": []}}, [None], [2**70], "1", 1)
 MALFORMED = (
     {"data": b"{" * 100_000, "content_type": "application/json"},
