@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,10 @@ from typing import Any
 MARK = "\ufeff"
 # A cell that begins so is a formula for a spreadsheet; some read the wide signs of Asia alike.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+# A telephone number as people write it. Its gaps make it no sum, and an apostrophe before it would
+# go into every phone book the file is taken to.
+_PHONE = re.compile(r"\+\d{1,3}[ \u00a0]\d[\d \u00a0*-]{4,22}\d(?: доб\. \d{1,8})?")
 
 
 def line(values: Iterable[Any]) -> str:
@@ -22,4 +27,6 @@ def line(values: Iterable[Any]) -> str:
 
 
 def _safe(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _PHONE.fullmatch(value):
+        return value
+    return f"'{value}"
