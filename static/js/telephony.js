@@ -1,4 +1,5 @@
-/* The trial step: what the operator sends appears here while somebody calls. */
+/* The trial step: what the operator sends appears here while somebody calls.
+   The step of keys: where the protocol is chosen on the form, only its own fields are seen. */
 import { api, ApiError, el, icon } from "./kit.js";
 
 const EVERY_MS = 2000;
@@ -47,4 +48,18 @@ function watch(box) {
   look();
 }
 
+/** Fields of the other protocols keep their values; the server says which of them are required. */
+function showChosen(select) {
+  for (const part of document.querySelectorAll("[data-protocol]")) {
+    part.hidden = part.dataset.protocol !== select.value;
+    // What is out of sight cannot be filled in.
+    if (part.hidden) part.querySelectorAll("[required]").forEach((field) => field.removeAttribute("required"));
+  }
+}
+
 document.querySelectorAll("[data-pulse]").forEach(watch);
+const protocol = document.querySelector("[data-protocol]") && document.querySelector("[name=credential-protocol]");
+if (protocol) {
+  protocol.addEventListener("change", () => showChosen(protocol));
+  showChosen(protocol);
+}

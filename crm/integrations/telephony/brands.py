@@ -334,6 +334,7 @@ def _field(
         item,
         name=_names(brand)[offer.name, item.name],
         label=f"{offer.title}: {item.label}",
+        protocol=offer.name,
         required=offer == chosen and (item.required or asked),
         default="" if asked else item.default,
     )

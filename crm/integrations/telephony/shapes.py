@@ -42,6 +42,8 @@ class CredentialField:
     choices: tuple[tuple[str, str], ...] = ()
     # Long text such as a certificate or a template.
     multiline: bool = False
+    # Of which protocol it is, where one is chosen on the form itself: others need not be seen.
+    protocol: str = ""
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,14 @@ class DepartmentView(CrmModelView):
     order_columns = ["name", "kind", "position", "active"]
     label_columns = {
         "name": _l("Название"),
-        "kind": _l("Направление"),
+        "kind": _l("Направление работы"),
         "description": _l("Описание"),
         "position": _l("Порядок"),
         "active": _l("Работает"),
     }
     description_columns = {"position": _l("Меньшее число стоит выше.")}
     add_form_extra_fields = edit_form_extra_fields = {
-        "kind": choice(_l("Направление"), list(DEPARTMENT_KINDS.items()))
+        "kind": choice(_l("Направление работы"), list(DEPARTMENT_KINDS.items()))
     }
     formatters_columns = {"kind": lambda value: DEPARTMENT_KINDS.get(value, value)}
 
