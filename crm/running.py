@@ -31,6 +31,9 @@ from crm.supervisor import (
     web_argv,
 )
 
+# Held by the process that runs the instance; its pid and address are in it.
+_HOLDER = "supervisor.pid"
+
 
 class RunError(RuntimeError):
     """The product cannot start; the text, for a person, says why and what to do."""
@@ -76,10 +79,23 @@ def plan(env: Mapping[str, str]) -> Plan:
     return Plan(settings, instance, env.get("BIND", "127.0.0.1"), children)
 
 
+def running_at(instance: Path) -> str | None:
+    """Address of the product that runs on this instance now; None when none does."""
+    path = instance / _HOLDER
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip().partition(" ")[2] or None
+    return None
+
+
 @contextlib.contextmanager
 def only_one(instance: Path, address: str) -> Iterator[None]:
     """Hold the instance for this process; raises ``RunError`` when another one holds it."""
-    path = instance / "supervisor.pid"
+    path = instance / _HOLDER
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

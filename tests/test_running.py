@@ -63,6 +63,16 @@ def test_a_second_run_is_told_of_the_first(tmp_path: Path) -> None:
         assert "9000" in (tmp_path / "supervisor.pid").read_text("utf-8")
 
 
+def test_the_address_is_told_while_the_product_runs(tmp_path: Path) -> None:
+    address = "http://127.0.0.1:9000"
+    assert running.running_at(tmp_path) is None
+    with running.only_one(tmp_path, address):
+        assert running.running_at(tmp_path) == address
+    # Whoever was killed could not empty the file.
+    (tmp_path / "supervisor.pid").write_text(f"17 {address}", "utf-8")
+    assert running.running_at(tmp_path) is None
+
+
 def test_a_busy_port_is_named_with_a_way_out() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

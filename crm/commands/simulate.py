@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy import select
 
+from crm import running
 from crm.integrations.errors import IntegrationError
 from crm.integrations.http import GuardedClient
 from crm.integrations.leads.base import LeadScenario, Utm
@@ -77,7 +79,9 @@ class _Answer:
         return self.status in _GOOD
 
 
-_base_url = click.option("--base-url", help="Адрес сервера; по умолчанию PUBLIC_URL.")
+_base_url = click.option(
+    "--base-url", help="Адрес сервера; по умолчанию запущенный здесь, иначе PUBLIC_URL."
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Для программ.")
 _count = click.option("--count", default=1, show_default=True, type=click.IntRange(1, 1000))
 
@@ -306,7 +310,8 @@ def _any(choices: Any) -> str:
 def _run(
     messages: Iterator[_Message], base_url: str | None, *, as_json: bool, pages: tuple[str, ...]
 ) -> None:
-    base = (base_url or current_app.config["PUBLIC_URL"]).rstrip("/")
+    here = running.running_at(Path(current_app.config["INSTANCE_DIR"]))
+    base = (base_url or here or current_app.config["PUBLIC_URL"]).rstrip("/")
     host = urlsplit(base).hostname
     if not host:
         raise click.ClickException(f"«{base}» — не адрес. Пример: http://127.0.0.1:8080.")

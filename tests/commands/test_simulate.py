@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.serving import make_server
 
+from crm import running
 from crm.commands.simulate import simulate
 from crm.integrations.telephony import registry
 from crm.models import (
@@ -186,6 +188,15 @@ def test_a_server_that_is_away_is_named(committed: Flask, mango: TelephonyConnec
     assert result.exit_code == 1
     assert "Сервер http://127.0.0.1:1 недоступен" in result.output
     assert mango.token not in result.output
+
+
+def test_the_product_that_runs_on_this_instance_is_found(
+    committed: Flask, mango: TelephonyConnection, server: str
+) -> None:
+    with running.only_one(Path(committed.config["INSTANCE_DIR"]), server):
+        result = run(committed, "call", "--pause", "0")
+    assert result.exit_code == 0, result.output
+    assert f"{server}/board" in result.output
 
 
 @pytest.mark.parametrize(
