@@ -39,9 +39,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if os.environ.get("KVARTAL_REQUIRE_ALL") != "1" or call.excinfo is None:
         return
     if isinstance(call.excinfo.value, pytest.skip.Exception):
-        call.excinfo = pytest.ExceptionInfo.from_exception(
-            AssertionError(f"skipped, though everything is required: {call.excinfo.value}")
-        )
+        failure = AssertionError(f"skipped, though everything is required: {call.excinfo.value}")
+        call.excinfo = pytest.ExceptionInfo.from_exception(failure.with_traceback(call.excinfo.tb))
 
 
 @pytest.fixture(scope="session")
