@@ -27,10 +27,11 @@ from crm.models import Employee, Pipeline, db
 from crm.security import sessions
 from crm.security.principal import Principal, load_principal
 from tests import people as people_module
+from tests.browsers import CSRF, chromium
 from tests.factories import Factory
 
+__all__ = ["CSRF", "chromium"]
 SECRET = "tests-only-secret-key-0123456789abcdef"
-CSRF = "f" * 40
 DATABASE = os.environ.get("KVARTAL_TEST_DB", "sqlite")
 
 

@@ -17,9 +17,6 @@ from crm.security import passwords, sessions
 from crm.security.principal import Principal
 from crm.values.clock import utc_now
 
-# Wrong passwords in a row after which an account answers to nobody for a while.
-MAX_FAILURES = 10
-
 
 @operation
 def sign_in(

@@ -1,4 +1,5 @@
 /* Asking before a destructive act: one dialog for every data-confirm of the page. */
+import { openModal } from "./modal.js";
 import { t } from "./texts.js";
 
 /** Ask; resolves to true or false. ok: label of the button, danger: red button. */
@@ -10,12 +11,12 @@ export function confirmDialog(text, { ok = null, danger = false } = {}) {
   button.textContent = ok || button.dataset.defaultLabel || t("proceed");
   button.classList.toggle("btn-danger", danger);
   button.classList.toggle("btn-primary", !danger);
-  const modal = window.tabler.Modal.getOrCreateInstance(root);
   return new Promise((resolve) => {
     let answer = false;
+    let close;
     const accept = () => {
       answer = true;
-      modal.hide();
+      close();
     };
     button.addEventListener("click", accept);
     root.addEventListener("shown.bs.modal", () => button.focus(), { once: true });
@@ -23,7 +24,7 @@ export function confirmDialog(text, { ok = null, danger = false } = {}) {
       button.removeEventListener("click", accept);
       resolve(answer);
     }, { once: true });
-    modal.show();
+    close = openModal(root);
   });
 }
 

@@ -1,5 +1,6 @@
 /* A dialog with fields made from their descriptions: {name, label, kind, value, options, hint, required, remote}. */
 import { ApiError, el, enhance, icon, tr } from "./kit.js";
+import { openModal } from "./modal.js";
 
 let made = 0;
 
@@ -97,16 +98,16 @@ export function formDialog({ title, text = "", fields, ok = tr("Сохранит
   // A complaint about the attempt before stays until it is closed, and would lie over the buttons.
   document.querySelectorAll("#toasts [data-toast=bad]").forEach((node) => node.remove());
   document.body.append(root);
-  const modal = window.tabler.Modal.getOrCreateInstance(root);
   return new Promise((resolve) => {
     let result = null;
+    let close;
     const send = async (event) => {
       event.preventDefault();
       if (button.disabled) return;
       button.disabled = true;
       try {
         result = await check(readValues(form, fields));
-        modal.hide();
+        close();
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         showErrors(form, fieldErrors(error), error.message);
@@ -122,6 +123,6 @@ export function formDialog({ title, text = "", fields, ok = tr("Сохранит
       resolve(result);
     }, { once: true });
     enhance(root);
-    modal.show();
+    close = openModal(root);
   });
 }

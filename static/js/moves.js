@@ -2,6 +2,7 @@
    says why not, offers to undo. */
 import { api, ApiError, el, enhance, icon, toast, tr } from "./kit.js";
 import { formDialog } from "./dialogs.js";
+import { openModal } from "./modal.js";
 
 /** Ask for the fields the server named; resolves to the body of the next attempt or null. */
 function askMissing(refusal, sent) {
@@ -78,14 +79,14 @@ export function chooseStage(stages, currentId) {
         el("button", { type: "button", class: "btn-close", "data-bs-dismiss": "modal", "aria-label": tr("Закрыть") })),
       el("div", { class: "modal-body" }, list))));
   document.body.append(root);
-  const modal = window.tabler.Modal.getOrCreateInstance(root);
   return new Promise((resolve) => {
     let chosen = null;
+    let close;
     for (const stage of stages) {
       const current = stage.id === currentId;
       list.append(el("button", { type: "button", "aria-current": current ? "true" : null, disabled: current, onclick: () => {
         chosen = stage;
-        modal.hide();
+        close();
       } }, el("span", { class: "kv-stage", style: `--c:${stage.color}` }, stage.name), current ? icon("check") : null));
     }
     root.addEventListener("shown.bs.modal", () => list.querySelector("button:not([disabled])")?.focus(), { once: true });
@@ -94,7 +95,7 @@ export function chooseStage(stages, currentId) {
       resolve(chosen);
     }, { once: true });
     enhance(root);
-    modal.show();
+    close = openModal(root);
   });
 }
 

@@ -6,9 +6,7 @@ import datetime as dt
 import itertools
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +25,6 @@ from crm.values.clock import utc_now
 from tests.conftest import DATABASE
 from tests.e2e.product import Product, send
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 AVITO_LINE = "78120001102"
 MANAGER_EXTENSION = "104"
 _numbers = itertools.count(int(secrets.token_hex(2), 16) % 40_000)
@@ -134,20 +131,6 @@ def new_number() -> Callable[[], str]:
 
 
 # --- the browser ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """One Chromium for the module."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip("no Chromium here")
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 class Desk:

@@ -2,75 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
-from werkzeug.serving import make_server
 
-from crm.models import Deal, Employee, Pipeline, db
-from crm.security import sessions
-from tests import people as people_module
-from tests.conftest import CSRF, SECRET
+from crm.models import Deal, db
+from tests import browsers
 from tests.factories import Factory
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no Chromium here"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def site(committed: Flask) -> Iterator[str]:
-    """A live server on a free port over the suite's own database."""
-    server = make_server("127.0.0.1", 0, committed, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(5)
-    server.server_close()
-
-
-@pytest.fixture
-def factory(committed: Flask) -> Factory:
-    query = select(Employee).where(Employee.username.in_(people_module.NAMES))
-    people = {user.username: user for user in db.session.scalars(query)}
-    pipeline = db.session.scalars(select(Pipeline).where(Pipeline.is_default)).one()
-    return Factory(people, pipeline)
-
-
-@pytest.fixture
-def page(committed: Flask, site: str, factory: Factory) -> Iterator[Any]:
-    """A page signed in as the manager; an error in the console fails the test."""
-    from flask.sessions import SecureCookieSessionInterface
-
-    token = sessions.open_session(factory.people["manager"].id, hours=1)
-    db.session.commit()
-    signer = SecureCookieSessionInterface().get_signing_serializer(committed)
-    assert signer is not None
-    assert committed.secret_key == SECRET
-    identity = f"{factory.people['manager'].id}.{token}"
-    value = signer.dumps({"_user_id": identity, "_fresh": True, "csrf_token": CSRF})
-    problems: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        context = browser.new_context(locale="ru-RU", viewport={"width": 1440, "height": 900})
-        context.add_cookies([{"name": "kvartal", "value": value, "url": site}])
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: problems.append(str(error)))
+def page(chromium: Any, committed: Flask, site: str, factory: Factory) -> Iterator[Any]:
+    """The manager's page; an error of a script or of the server fails the test."""
+    with browsers.page_of(chromium, committed, site, factory.people["manager"]) as opened:
         yield opened
-        browser.close()
-    assert problems == []
 
 
 def drag(page: Any, deal_id: int, stage_id: int) -> None:

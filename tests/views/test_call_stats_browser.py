@@ -3,79 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import shutil
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
-from flask.sessions import SecureCookieSessionInterface
-from sqlalchemy import select
-from werkzeug.serving import make_server
 
-from crm.models import CallState, Employee, Pipeline, db
-from crm.security import sessions
+from crm.models import CallState
 from crm.values.clock import utc_now
-from tests import people as people_module
-from tests.conftest import CSRF
+from tests import browsers
 from tests.factories import Factory
 from tests.views.telephony_rows import call
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no Chromium here"),
-]
-WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
-
-
-@pytest.fixture
-def site(committed: Flask) -> Iterator[str]:
-    """A live server on a free port over the suite's own database."""
-    server = make_server("127.0.0.1", 0, committed, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(5)
-    server.server_close()
-
-
-@pytest.fixture
-def factory(committed: Flask) -> Factory:
-    query = select(Employee).where(Employee.username.in_(people_module.NAMES))
-    people = {user.username: user for user in db.session.scalars(query)}
-    pipeline = db.session.scalars(select(Pipeline).where(Pipeline.is_default)).one()
-    return Factory(people, pipeline)
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(params=["desk", "phone"])
 def page(
-    request: pytest.FixtureRequest, committed: Flask, site: str, factory: Factory
+    request: pytest.FixtureRequest, chromium: Any, committed: Flask, site: str, factory: Factory
 ) -> Iterator[Any]:
-    """The director's page; an error of a script, or a file that is refused, fails the test."""
-    person = factory.people["director"]
-    token = sessions.open_session(person.id, hours=1)
-    db.session.commit()
-    signer = SecureCookieSessionInterface().get_signing_serializer(committed)
-    assert signer is not None
-    identity = {"_user_id": f"{person.id}.{token}", "_fresh": True, "csrf_token": CSRF}
-    width, height = WIDTHS[request.param]
-    problems: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        context = browser.new_context(viewport={"width": width, "height": height})
-        context.add_cookies([{"name": "kvartal", "value": signer.dumps(identity), "url": site}])
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: problems.append(str(error)))
+    """The director's page; an error of a script or of the server fails the test."""
+    with browsers.page_of(
+        chromium, committed, site, factory.people["director"], request.param
+    ) as opened:
         yield opened
-        browser.close()
-    assert problems == []
 
 
 def ring(factory: Factory, counts: dict[str, tuple[int, int]]) -> None:
@@ -127,7 +78,7 @@ def test_charts_show_the_numbers_of_their_tables(page: Any, site: str, factory: 
     for chart in ("stats-days", "stats-hours"):
         assert page.evaluate(read, chart) == [["Приняты", 3], ["Пропущены", 1], ["Исходящие", 0]]
     page.get_by_text("Таблицей").first.click()
-    playwright.expect(page.locator("#stats-days")).to_be_visible()
+    browsers.expect(page.locator("#stats-days")).to_be_visible()
 
 
 def test_charts_follow_the_theme(page: Any, site: str, factory: Factory) -> None:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import os
-import shutil
-import threading
 import wave
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
-from flask.sessions import SecureCookieSessionInterface
-from sqlalchemy import select
-from werkzeug.serving import make_server
 
 from crm.models import (
     CallState,
-    Employee,
-    Pipeline,
     RecordingState,
     TelephonyConnection,
     TelephonyLine,
@@ -29,68 +21,23 @@ from crm.models import (
 from crm.operations import bus, dialling, files, search_index
 from crm.operations.errors import Conflict
 from crm.operations.transaction import transaction
-from crm.security import sessions
 from crm.values.clock import utc_now
-from tests import inbound
-from tests import people as people_module
-from tests.conftest import CSRF
+from tests import browsers, inbound
 from tests.factories import Factory
 from tests.views.telephony_rows import call, ringing
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no Chromium here"),
-]
-WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
-
-
-@pytest.fixture
-def site(committed: Flask) -> Iterator[str]:
-    """A live server on a free port over the suite's own database."""
-    server = make_server("127.0.0.1", 0, committed, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(5)
-    server.server_close()
-
-
-@pytest.fixture
-def factory(committed: Flask) -> Factory:
-    query = select(Employee).where(Employee.username.in_(people_module.NAMES))
-    people = {user.username: user for user in db.session.scalars(query)}
-    pipeline = db.session.scalars(select(Pipeline).where(Pipeline.is_default)).one()
-    return Factory(people, pipeline)
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(params=["desk", "phone"])
 def page(
-    request: pytest.FixtureRequest, committed: Flask, site: str, factory: Factory
+    request: pytest.FixtureRequest, chromium: Any, committed: Flask, site: str, factory: Factory
 ) -> Iterator[Any]:
-    """A page of the manager; an error of a script fails the test."""
-    person = factory.people["manager"]
-    token = sessions.open_session(person.id, hours=1)
-    db.session.commit()
-    signer = SecureCookieSessionInterface().get_signing_serializer(committed)
-    assert signer is not None
-    identity = {"_user_id": f"{person.id}.{token}", "_fresh": True, "csrf_token": CSRF}
-    width, height = WIDTHS[request.param]
-    problems: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        context = browser.new_context(viewport={"width": width, "height": height})
-        cookie = {"name": "kvartal", "value": signer.dumps(identity), "url": site}
-        context.add_cookies([cookie])
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: problems.append(str(error)))
+    """The manager's page; an error of a script or of the server fails the test."""
+    with browsers.page_of(
+        chromium, committed, site, factory.people["manager"], request.param
+    ) as opened:
         yield opened
-        browser.close()
-    assert problems == []
 
 
 def tell(page: Any, kind: str, **detail: Any) -> None:
@@ -119,23 +66,23 @@ def test_a_call_pops_up_and_goes(page: Any, site: str, factory: Factory) -> None
 
     tell(page, "call.ringing", call_id=second.id)
     tell(page, "call.ringing", call_id=second.id)
-    playwright.expect(cards(page)).to_have_count(2)
+    browsers.expect(cards(page)).to_have_count(2)
     page.goto(f"{site}/calls")
-    playwright.expect(cards(page)).to_have_count(2)
+    browsers.expect(cards(page)).to_have_count(2)
 
     tell(page, "call.answered", call_id=second.id, employee_id=factory.people["head"].id)
     taken = page.locator(f'[data-call-pop="{second.id}"]')
-    playwright.expect(taken).to_contain_text("Ответил Head Тестов")
+    browsers.expect(taken).to_contain_text("Ответил Head Тестов")
     tell(page, "call.ended", call_id=second.id)
-    playwright.expect(taken).to_be_visible()
-    playwright.expect(cards(page)).to_have_count(1, timeout=8_000)
+    browsers.expect(taken).to_be_visible()
+    browsers.expect(cards(page)).to_have_count(1, timeout=8_000)
     first.state, first.answered_at = CallState.ANSWERED, utc_now()
     first.employee_id = factory.people["manager"].id
     db.session.commit()
     tell(page, "call.answered", call_id=first.id, employee_id=first.employee_id)
-    playwright.expect(cards(page)).to_contain_text("Вы на связи")
+    browsers.expect(cards(page)).to_contain_text("Вы на связи")
     tell(page, "call.ended", call_id=first.id)
-    playwright.expect(cards(page)).to_have_count(0)
+    browsers.expect(cards(page)).to_have_count(0)
 
 
 def test_the_card_can_be_hidden(page: Any, site: str, factory: Factory) -> None:
@@ -144,11 +91,11 @@ def test_the_card_can_be_hidden(page: Any, site: str, factory: Factory) -> None:
         tell(page, "call.ringing", call_id=live.id)
         page.locator(f'[data-call-pop="{live.id}"]').wait_for()
     page.keyboard.press("Escape")
-    playwright.expect(cards(page)).to_have_count(1)
+    browsers.expect(cards(page)).to_have_count(1)
     cards(page).get_by_role("button", name="Скрыть").click()
-    playwright.expect(cards(page)).to_have_count(0)
+    browsers.expect(cards(page)).to_have_count(0)
     page.reload()
-    playwright.expect(cards(page)).to_have_count(0)
+    browsers.expect(cards(page)).to_have_count(0)
 
 
 def test_the_deal_is_one_click_away(page: Any, site: str, factory: Factory) -> None:
@@ -215,28 +162,28 @@ def test_the_button_tells_how_the_call_goes(
     page.goto(f"{site}/deals/{ordered.deal_id}")
     button = page.locator("button[data-call]").first
     button.click()
-    playwright.expect(button).to_have_attribute("data-call-state", "ordered")
-    playwright.expect(button).to_contain_text("Звоним вам")
+    browsers.expect(button).to_have_attribute("data-call-state", "ordered")
+    browsers.expect(button).to_contain_text("Звоним вам")
     assert ordered.asked[0]["deal_id"] == ordered.deal_id
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     step(ordered, page, "dialling", state=CallState.RINGING)
-    playwright.expect(button).to_contain_text("Звоним клиенту")
+    browsers.expect(button).to_contain_text("Звоним клиенту")
     step(ordered, page, "answered", state=CallState.ANSWERED, answered_at=utc_now())
-    playwright.expect(button).to_have_attribute("data-call-state", "talking")
-    playwright.expect(button).to_contain_text("00:0")
+    browsers.expect(button).to_have_attribute("data-call-state", "talking")
+    browsers.expect(button).to_contain_text("00:0")
     step(ordered, page, "ended", state=CallState.ENDED, talk=65, result="answered")
-    playwright.expect(button).to_contain_text("Завершён 01:05")
-    playwright.expect(button).to_contain_text("+7 921 554-08-13", timeout=8_000)
+    browsers.expect(button).to_contain_text("Завершён 01:05")
+    browsers.expect(button).to_contain_text("+7 921 554-08-13", timeout=8_000)
 
 
 def test_the_button_says_why_nobody_was_reached(page: Any, site: str, ordered: Any) -> None:
     page.goto(f"{site}/calls")
     button = page.locator("button[data-call-again]").first
     button.click()
-    playwright.expect(button).to_contain_text("Звоним вам")
+    browsers.expect(button).to_contain_text("Звоним вам")
     step(ordered, page, "ended", state=CallState.ENDED, result="busy")
-    playwright.expect(button).to_have_attribute("data-call-state", "failed")
-    playwright.expect(button).to_contain_text("Занято")
+    browsers.expect(button).to_have_attribute("data-call-state", "failed")
+    browsers.expect(button).to_contain_text("Занято")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -251,21 +198,21 @@ def test_a_refusal_to_dial_is_told_and_the_button_is_free_again(
     page.goto(f"{site}/deals/{deal.id}")
     button = page.locator("button[data-call]").first
     button.click()
-    playwright.expect(page.get_by_text("Вам не назначен внутренний номер")).to_be_visible()
-    playwright.expect(button).to_be_enabled()
+    browsers.expect(page.get_by_text("Вам не назначен внутренний номер")).to_be_visible()
+    browsers.expect(button).to_be_enabled()
     assert button.get_attribute("data-call-state") is None
 
 
 def test_ones_own_call_pops_up_and_vanishes_at_its_end(page: Any, site: str, ordered: Any) -> None:
     page.goto(f"{site}/tasks")
     tell(page, "call.dialling", call_id=ordered.id)
-    playwright.expect(cards(page)).to_contain_text("Звоним вам")
+    browsers.expect(cards(page)).to_contain_text("Звоним вам")
     step(ordered, page, "dialling", state=CallState.RINGING)
-    playwright.expect(cards(page)).to_contain_text("Звоним клиенту")
+    browsers.expect(cards(page)).to_contain_text("Звоним клиенту")
     step(ordered, page, "answered", state=CallState.ANSWERED, answered_at=utc_now())
-    playwright.expect(cards(page)).to_contain_text("Вы на связи")
+    browsers.expect(cards(page)).to_contain_text("Вы на связи")
     step(ordered, page, "ended", state=CallState.ENDED)
-    playwright.expect(cards(page)).to_have_count(0)
+    browsers.expect(cards(page)).to_have_count(0)
 
 
 # --- recordings -----------------------------------------------------------------------------------
@@ -287,28 +234,28 @@ def test_the_player(page: Any, site: str, factory: Factory) -> None:
     page.on("request", lambda sent: asked.append(sent.url) if "/recording" in sent.url else None)
     page.goto(f"{site}/calls")
     players = [page.locator(f'[data-player]:has([src*="/{c.id}/"])') for c in (first, second)]
-    playwright.expect(players[0].locator("[data-player-rate]")).to_have_text("1×")
+    browsers.expect(players[0].locator("[data-player-rate]")).to_have_text("1×")
     assert asked == [], "nothing is loaded before the first press"
     players[0].locator("[data-player-rate]").click()
     play = players[0].locator("[data-player-play]")
     play.click()
-    playwright.expect(play).to_have_attribute("aria-label", "Пауза")
+    browsers.expect(play).to_have_attribute("aria-label", "Пауза")
     paused = "node => node.querySelector('audio').paused"
     assert players[0].evaluate("node => node.querySelector('audio').playbackRate") == 1.25
     page.keyboard.press("ArrowRight")
     assert players[0].evaluate("node => node.querySelector('audio').currentTime") >= 5
     page.keyboard.press("Space")
-    playwright.expect(play).to_have_attribute("aria-label", "Слушать запись")
+    browsers.expect(play).to_have_attribute("aria-label", "Слушать запись")
     players[0].locator("[data-player-seek]").focus()
     page.keyboard.press("Space")
-    playwright.expect(play).to_have_attribute("aria-label", "Пауза")
+    browsers.expect(play).to_have_attribute("aria-label", "Пауза")
     players[1].locator("[data-player-play]").click()
-    playwright.expect(play).to_have_attribute("aria-label", "Слушать запись")
+    browsers.expect(play).to_have_attribute("aria-label", "Слушать запись")
     assert not players[1].evaluate(paused)
     assert players[1].evaluate("node => node.querySelector('audio').playbackRate") == 1.25
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.reload()
-    playwright.expect(players[1].locator("[data-player-rate]")).to_have_text("1,25×")
+    browsers.expect(players[1].locator("[data-player-rate]")).to_have_text("1,25×")
 
 
 # --- calling back ---------------------------------------------------------------------------------
@@ -324,13 +271,13 @@ def test_a_mark_of_calling_back_and_its_undoing(page: Any, site: str, factory: F
     )
     page.goto(f"{site}/calls?result=missed")
     line = page.locator(f'tr[data-missed="{made.id}"]')
-    playwright.expect(line).to_contain_text("просрочено 12 мин")
+    browsers.expect(line).to_contain_text("просрочено 12 мин")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     line.get_by_role("button", name="Перезвонил").click()
-    playwright.expect(line).to_contain_text("перезвонили через")
-    playwright.expect(line.locator("[data-called-back]")).to_have_count(0)
+    browsers.expect(line).to_contain_text("перезвонили через")
+    browsers.expect(line.locator("[data-called-back]")).to_have_count(0)
     page.get_by_role("button", name="Отменить").click()
-    playwright.expect(line).to_contain_text("просрочено")
+    browsers.expect(line).to_contain_text("просрочено")
 
 
 def test_what_is_done_with_a_missed_call_is_in_sight(
@@ -357,15 +304,15 @@ def test_the_wizard_shows_the_fields_of_the_chosen_protocol_only(
     shown = page.locator("[data-protocol]:visible")
     protocols = "(parts) => [...new Set(parts.map((part) => part.dataset.protocol))]"
     others = page.locator("[data-protocol]:not([data-protocol=itoolabs]):visible")
-    playwright.expect(others).to_have_count(0)
+    browsers.expect(others).to_have_count(0)
     assert shown.evaluate_all(protocols) == ["itoolabs"]
     page.get_by_label("Протокол АТС").select_option("mango")
     assert shown.evaluate_all(protocols) == ["mango"]
     # Required fields out of sight do not hold the form back: the server asks for the right ones.
     page.get_by_role("button", name="Только сохранить").click()
-    playwright.expect(page.locator(".kv-field-error:visible").first).to_be_visible()
+    browsers.expect(page.locator(".kv-field-error:visible").first).to_be_visible()
     others = page.locator("[data-protocol]:not([data-protocol=mango]):visible")
-    playwright.expect(others).to_have_count(0)
+    browsers.expect(others).to_have_count(0)
     assert shown.evaluate_all(protocols) == ["mango"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -400,17 +347,17 @@ def test_the_filter_is_chosen_in_a_dialog_and_taken_away_by_its_chip(
     page.get_by_label("Разговор от, мин").fill("1:30")
     page.get_by_role("button", name="Показать").click()
     page.wait_for_url("**/calls?talk_from=1*")
-    playwright.expect(page.get_by_text("Борис Фомин")).to_be_visible()
-    playwright.expect(page.get_by_text("Ольга Мартынова")).to_have_count(0)
+    browsers.expect(page.get_by_text("Борис Фомин")).to_be_visible()
+    browsers.expect(page.get_by_text("Ольга Мартынова")).to_have_count(0)
     page.get_by_role("link", name="Убрать: Разговор от 1:30 мин").click()
-    playwright.expect(page.get_by_text("Ольга Мартынова")).to_be_visible()
+    browsers.expect(page.get_by_text("Ольга Мартынова")).to_be_visible()
     page.get_by_role("button", name="За всё время").click()
     page.get_by_role("link", name="Вчера").click()
     page.wait_for_url("**/calls?period=yesterday")
-    playwright.expect(page.get_by_text("Таких звонков нет")).to_be_visible()
+    browsers.expect(page.get_by_text("Таких звонков нет")).to_be_visible()
     page.get_by_role("link", name="Убрать: Вчера").click()
     segments = page.locator(".kv-head .kv-seg a small")
-    playwright.expect(segments).to_have_text(["2", "2"])
+    browsers.expect(segments).to_have_text(["2", "2"])
 
 
 # --- search ---------------------------------------------------------------------------------------
@@ -429,7 +376,7 @@ def test_search_by_the_keyboard(page: Any, site: str, factory: Factory) -> None:
     box = page.locator("#global-search")
     assert box.get_attribute("aria-activedescendant") == "found-0"
     page.keyboard.press("Escape")
-    playwright.expect(page.locator("#global-found")).to_be_hidden()
+    browsers.expect(page.locator("#global-found")).to_be_hidden()
     page.keyboard.type(" ")
     page.get_by_role("option").first.wait_for()
     page.keyboard.press("ArrowDown")

@@ -3,72 +3,31 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
-from flask.sessions import SecureCookieSessionInterface
 from PIL import Image
 from sqlalchemy import select
-from werkzeug.serving import make_server
 
-from crm.models import Company, Employee, Feed, Listing, ListingPhoto, db
-from crm.security import sessions
-from tests.conftest import CSRF
+from crm.models import Company, Feed, Listing, ListingPhoto, db
+from tests import browsers
+from tests.factories import Factory
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no Chromium here"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def site(committed: Flask) -> Iterator[str]:
-    """A live server on a free port over the suite's own database, with one feed."""
+def page(chromium: Any, committed: Flask, site: str, factory: Factory) -> Iterator[Any]:
+    """The manager's page at an agency with one feed; an error anywhere fails the test."""
     company = db.session.scalars(select(Company)).one()
     company.name, company.ogrn_name, company.phone = "Невский", "ООО «Невский»", "+78120000000"
     db.session.add(Feed(name="Яндекс", token="b" * 43, portal="yandex", filters={}, active=True))
     db.session.commit()
-    server = make_server("127.0.0.1", 0, committed, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(5)
-    server.server_close()
-
-
-@pytest.fixture
-def page(committed: Flask, site: str) -> Iterator[Any]:
-    """A page signed in as the manager; a script's error or a server's one fails the test."""
-    manager = db.session.scalars(select(Employee).where(Employee.username == "manager")).one()
-    identity = f"{manager.id}.{sessions.open_session(manager.id, hours=1)}"
-    db.session.commit()
-    signer = SecureCookieSessionInterface().get_signing_serializer(committed)
-    assert signer is not None
-    value = signer.dumps({"_user_id": identity, "_fresh": True, "csrf_token": CSRF})
-    problems: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        context = browser.new_context(locale="ru-RU", viewport={"width": 1440, "height": 900})
-        context.add_cookies([{"name": "kvartal", "value": value, "url": site}])
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.on(
-            "response", lambda answer: problems.append(answer.url) if answer.status >= 500 else None
-        )
+    with browsers.page_of(chromium, committed, site, factory.people["manager"]) as opened:
         yield opened
-        browser.close()
-    assert problems == []
 
 
 def picture(color: str) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -37,6 +39,11 @@ from tests.integrations.fake_http import NoNetwork
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 TOKEN = "webhook-token-of-the-test-0123456789"
+# Real data made by others, read in place; tests that need it skip without it.
+FOREIGN_SAMPLES = (
+    Path(os.environ.get("KVARTAL_SAMPLES") or Path(__file__).parents[4] / "shared" / "samples")
+    / "telephony"
+)
 CALLS: tuple[dict[str, Any], ...] = ({}, {"answered": False}, {"direction": Direction.OUT})
 GARBAGE = (
     b"",

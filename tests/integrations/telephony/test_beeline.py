@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,12 @@ from crm.integrations.telephony.base import (
 )
 from crm.integrations.telephony.beeline import Beeline
 from tests.integrations.fake_http import NoNetwork
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
+)
 from tests.integrations.telephony.test_beeline_api import (
     ANNA,
     API_TOKEN,
@@ -34,11 +37,7 @@ from tests.integrations.telephony.test_beeline_api import (
 )
 from tests.integrations.telephony.test_beeline_history import paged
 
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "beeline"
-)
+FOREIGN = FOREIGN_SAMPLES / "beeline"
 LINE = "tel:+74950001122"
 NETWORK, GROUP = "<callType>Network</callType>", "<callType>Group</callType>"
 START, ANSWER, RELEASE = 1767258000000, 1767258011000, 1767258101000

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,12 +13,9 @@ from hypothesis import strategies as st
 from crm.integrations.inbound import InboundRequest
 from crm.integrations.telephony import fingerprints
 from crm.integrations.telephony.fingerprints import Guess, recognise, sketch
-from tests.integrations.telephony.conformance import GARBAGE, NOW
+from tests.integrations.telephony.conformance import FOREIGN_SAMPLES, GARBAGE, NOW
 
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-)
+FOREIGN = FOREIGN_SAMPLES
 URLENCODED = "application/x-www-form-urlencoded"
 
 

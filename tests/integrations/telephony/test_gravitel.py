@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,13 +28,14 @@ from crm.integrations.telephony.base import (
 )
 from crm.integrations.telephony.gravitel import HISTORY_LIMIT, Gravitel
 from tests.integrations.fake_http import Answer, Asked, NoNetwork, PlainClient, serving
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
-
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "gravitel"
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
 )
+
+FOREIGN = FOREIGN_SAMPLES / "gravitel"
 API_KEY = "api-key-0123456789abcdef"
 WEBHOOK_KEY = "webhook-key-fedcba9876543210"
 SETTINGS = {"domain": "agency.aicall.ru", "api_key": API_KEY, "webhook_key": WEBHOOK_KEY}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlencode
 
@@ -24,7 +22,12 @@ from crm.integrations.telephony.base import (
 )
 from crm.integrations.telephony.gravitel_itoolabs import GravitelOlder
 from tests.integrations.fake_http import Answer, NoNetwork
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
+)
 from tests.integrations.telephony.test_itoolabs import (
     API_KEY,
     CALL,
@@ -39,11 +42,7 @@ from tests.integrations.telephony.test_itoolabs import (
     said,
 )
 
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "gravitel"
-)
+FOREIGN = FOREIGN_SAMPLES / "gravitel"
 GRAVITEL_SETTINGS = {**SETTINGS, "api_url": "https://agency.gravitel.ru/sys/crm_api.wcgp"}
 LINE = "{uid},{type},{client},{user}@agency.gravitel.ru,{line},{start},{wait},{talk},{link}\r\n"
 

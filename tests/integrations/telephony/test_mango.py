@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,15 +23,16 @@ from crm.integrations.telephony.base import (
 from crm.integrations.telephony.mango import Mango, signature
 from tests.call_fold import fold
 from tests.integrations.fake_http import NoNetwork
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
+)
 from tests.integrations.telephony.test_mango_api import FakeMango, connected, said
 
 SAMPLES = Path(__file__).parent / "samples" / "mango"
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "mango"
-)
+FOREIGN = FOREIGN_SAMPLES / "mango"
 KEY = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
 SALT = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 

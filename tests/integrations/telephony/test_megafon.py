@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -25,7 +23,12 @@ from crm.integrations.telephony.base import (
 )
 from crm.integrations.telephony.megafon import MegaFon
 from tests.integrations.fake_http import Answer, NoNetwork, PlainClient, serving
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
+)
 from tests.integrations.telephony.test_itoolabs import (
     API_KEY,
     CALL,
@@ -40,11 +43,7 @@ from tests.integrations.telephony.test_itoolabs import (
     said,
 )
 
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "megafon"
-)
+FOREIGN = FOREIGN_SAMPLES / "megafon"
 MP3 = b"ID3" + bytes(range(256)) * 100
 MEGAFON_SETTINGS = {**SETTINGS, "api_url": "https://agency.megapbx.ru/crmapi/v1"}
 

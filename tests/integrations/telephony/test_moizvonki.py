@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,13 +27,14 @@ from crm.integrations.telephony.base import (
 )
 from crm.integrations.telephony.moizvonki import PAGE, Moizvonki
 from tests.integrations.fake_http import Answer, Asked, NoNetwork, PlainClient, serving
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
-
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "moizvonki"
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
 )
+
+FOREIGN = FOREIGN_SAMPLES / "moizvonki"
 KEY = "api-key-0123456789abcdef"
 OWN_KEY = "own-key-of-an-employee-42"
 SETTINGS = {

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -37,13 +35,14 @@ from tests.integrations.fake_http import (
     PlainResponse,
     serving,
 )
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
-
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "onlinepbx"
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
 )
+
+FOREIGN = FOREIGN_SAMPLES / "onlinepbx"
 DOMAIN = "pbx12345.onpbx.ru"
 KEY = "0123456789abcdefghijklmnopqrstuv"
 SESSION = "fedcba9876543210-session"

@@ -5,13 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,13 +34,14 @@ from crm.integrations.telephony.base import (
 from crm.integrations.telephony.rostelecom import Rostelecom, signature
 from crm.integrations.telephony.rostelecom_history import COLUMNS
 from tests.integrations.fake_http import Answer, Asked, NoNetwork, PlainClient, serving
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
-
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "rostelecom"
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
 )
+
+FOREIGN = FOREIGN_SAMPLES / "rostelecom"
 ID = "A1B2C3D4E5F60718293A4B5C6D7E8F90"
 KEY = "0F1E2D3C4B5A69788796A5B4C3D2E1F0"
 SETTINGS = {"client_id": ID, "client_key": KEY, "domain": "agency.20.rt.ru"}

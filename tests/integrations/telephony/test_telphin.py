@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -30,13 +28,14 @@ from crm.integrations.telephony.base import (
 )
 from crm.integrations.telephony.telphin import Telphin
 from tests.integrations.fake_http import Answer, Asked, NoNetwork, PlainClient, serving
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
-
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "telphin"
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
 )
+
+FOREIGN = FOREIGN_SAMPLES / "telphin"
 APP_ID = "app-0123456789"
 APP_SECRET = "not-a-real-secret-of-the-application"
 CALL_ID = "C67CBFE9F86C48F9A473DF57FEA1AE65"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -28,7 +26,12 @@ from crm.integrations.telephony.base import (
 from crm.integrations.telephony.uis import Uis
 from crm.integrations.telephony.uis_simulation import session_id
 from tests.integrations.fake_http import Answer, NoNetwork
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
+)
 from tests.integrations.telephony.test_uis_api import (
     CALL,
     KEY,
@@ -39,11 +42,7 @@ from tests.integrations.telephony.test_uis_api import (
     listed,
 )
 
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "uis"
-)
+FOREIGN = FOREIGN_SAMPLES / "uis"
 INCOMING: dict[str, Any] = {
     "event": "incoming",
     "call_session_id": 9100200301,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -39,13 +37,14 @@ from tests.integrations.fake_http import (
     PlainResponse,
     serving,
 )
-from tests.integrations.telephony.conformance import NOW, TOKEN, OperatorConformance
-
-FOREIGN = (
-    Path(os.environ.get("KVARTAL_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
-    / "telephony"
-    / "zadarma"
+from tests.integrations.telephony.conformance import (
+    FOREIGN_SAMPLES,
+    NOW,
+    TOKEN,
+    OperatorConformance,
 )
+
+FOREIGN = FOREIGN_SAMPLES / "zadarma"
 KEY = "fedcba98765432100123"
 SECRET = "0123456789abcdef0123"
 SETTINGS = {"user_key": KEY, "secret": SECRET}
