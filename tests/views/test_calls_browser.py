@@ -349,7 +349,8 @@ def test_the_filter_is_chosen_in_a_dialog_and_taken_away_by_its_chip(
     page.wait_for_url("**/calls?talk_from=1*")
     browsers.expect(page.get_by_text("Борис Фомин")).to_be_visible()
     browsers.expect(page.get_by_text("Ольга Мартынова")).to_have_count(0)
-    page.get_by_role("link", name="Убрать: Разговор от 1:30 мин").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Убрать: Разговор от 1:30 мин").click()
     browsers.expect(page.get_by_text("Ольга Мартынова")).to_be_visible()
     page.get_by_role("button", name="За всё время").click()
     page.get_by_role("link", name="Вчера").click()
