@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select
 
 from crm.integrations.telephony.base import Direction
 from crm.models import Call, CallLeg, CallState, TelephonyConnection, db
-from crm.operations import bus, call_state, connections, deals, missed_calls, rows
+from crm.operations import bus, call_state, connections, deals, locks, missed_calls, rows
 from crm.operations.transaction import operation
 from crm.values.clock import utc_now
 
@@ -56,6 +56,10 @@ def _all_legs_over() -> ColumnElement[bool]:
 
 @operation
 def _end(call_id: int) -> bool:
+    # Before the row, as whoever takes an event in does: a talk with the client that is told at this
+    # very moment must see that the call was missed, or be seen.
+    key = db.session.scalar(select(Call.client_key).where(Call.id == call_id))
+    locks.hold("call", [f"client:{key}"] if key else [])
     call = rows.locked(Call, call_id)
     if call is None or call_state.is_over(call):
         return False

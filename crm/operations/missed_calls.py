@@ -32,6 +32,7 @@ from crm.values.work_time import WorkHours, parse_days
 
 TASK_TEXT = "Перезвонить: пропущенный звонок"
 _TALKED = "Поговорили: звонок № {}"
+_TALKED_SINCE = "С клиентом поговорили позже этого звонка"
 _ANSWERED = "Звонок был принят"
 _BY_HAND = "Перезвонили не через CRM, отметка: {}"
 _MARKED = "called_back"
@@ -78,7 +79,7 @@ def follow(call: Call, connection: TelephonyConnection, was: Moments | None = No
     elif call.direction != Direction.IN.value:
         return
     elif call.state == CallState.MISSED:
-        _missed(call, connection)
+        _missed(call, connection, was)
     elif call_state.was_answered(call):
         _not_missed(call)
         _reached(call, call.answered_at or call.started_at)
@@ -87,12 +88,27 @@ def follow(call: Call, connection: TelephonyConnection, was: Moments | None = No
 # --- a missed one -----------------------------------------------------------------------------
 
 
-def _missed(call: Call, connection: TelephonyConnection) -> None:
+def _missed(call: Call, connection: TelephonyConnection, was: Moments | None) -> None:
     if call.callback_due_at is not None:
+        if was is not None and call.started_at < was.began:
+            _begun_earlier(call)
         return
     ended = call.ended_at or call.started_at
     call.callback_due_at = hours(connection).add(ended, connection.callback_minutes)
     _wait_for(call, connection)
+
+
+def _begun_earlier(call: Call) -> None:
+    """By its end alone it had seemed to follow a talk that it is now older than."""
+    if call.reached_at is not None:
+        return
+    _look_ahead(call)
+    task_id = call.callback_task_id
+    if call.reached_at is None or task_id is None:
+        return
+    db.session.flush()
+    if not _is_waited_for(task_id, call):
+        _complete(task_id, _TALKED_SINCE)
 
 
 def _wait_for(call: Call, connection: TelephonyConnection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -164,6 +165,31 @@ def test_a_talk_before_the_missed_call_does_not_count(mango: TelephonyConnection
     calls.apply(talk(mango, ago=600), mango)
     calls.apply(missed(mango, ago=60), mango)
     assert call_of("m1").called_back_at is None
+
+
+def test_a_call_that_begun_earlier_than_it_seemed_is_settled_by_the_talk_since(
+    mango: TelephonyConnection,
+) -> None:
+    calls.apply(talk(mango, ago=30), mango)
+    # Its end comes first: by that alone it seems to follow the talk.
+    calls.apply(replace(missed(mango, ago=20), started_at=None, final=False), mango)
+    assert call_of("m1").state == CallState.MISSED
+    assert call_of("m1").reached_at is None
+    (task,) = tasks()
+    assert task.done_at is None
+    begun = utc_now().replace(microsecond=0) - dt.timedelta(seconds=50)
+    first = inbound.event(
+        mango,
+        CallKind.RINGING,
+        provider_call_id="m1",
+        event_id="m1-ringing",
+        occurred_at=begun,
+        started_at=begun,
+    )
+    calls.apply(first, mango)
+    assert call_of("m1").started_at == begun
+    assert call_of("m1").reached_at == call_of("t1").answered_at
+    assert tasks()[0].done_at is not None
 
 
 def test_a_late_proof_of_an_answer_takes_the_task_away(mango: TelephonyConnection) -> None:
