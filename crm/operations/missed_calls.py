@@ -100,11 +100,10 @@ def _missed(call: Call, connection: TelephonyConnection, was: Moments | None) ->
 
 def _begun_earlier(call: Call) -> None:
     """By its end alone it had seemed to follow a talk that it is now older than."""
-    if call.reached_at is not None:
+    if call.reached_at is not None or not _look_ahead(call):
         return
-    _look_ahead(call)
     task_id = call.callback_task_id
-    if call.reached_at is None or task_id is None:
+    if task_id is None:
         return
     db.session.flush()
     if not _is_waited_for(task_id, call):
@@ -125,8 +124,8 @@ def _wait_for(call: Call, connection: TelephonyConnection) -> None:
         call.callback_task_id = _task_of(call, deal)
 
 
-def _look_ahead(call: Call) -> None:
-    """The history may tell of a missed call after it was called back."""
+def _look_ahead(call: Call) -> bool:
+    """The history may tell of a missed call after it was called back; whether there was a talk."""
     later = (
         select(Call)
         .where(_same_client(call), Call.started_at >= call.started_at, _is_contact())
@@ -137,7 +136,8 @@ def _look_ahead(call: Call) -> None:
         call.called_back_at = call.called_back_at or other.started_at
         if call_state.was_answered(other):
             call.reached_at = other.answered_at or other.started_at
-            return
+            return True
+    return False
 
 
 def _task_of(call: Call, deal: Deal) -> int | None:
