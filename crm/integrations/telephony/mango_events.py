@@ -142,17 +142,7 @@ def from_summary(payload: Payload, origin: Origin) -> list[CallEvent]:
 
 def from_recording(payload: Payload, origin: Origin) -> list[CallEvent]:
     """`events/record/added`: the file is in the cloud."""
-    recording = payload.required("recording_id")
-    return [
-        _event(
-            origin,
-            kind=CallKind.RECORDING_READY,
-            provider_call_id=payload.required("entry_id"),
-            event_id=_event_id(origin, "record", recording, 0),
-            occurred_at=payload.unix_time("timestamp"),
-            recording_ref=recording,
-        )
-    ]
+    return [_recorded(payload, origin, "record")]
 
 
 def from_recording_state(payload: Payload, origin: Origin) -> list[CallEvent]:
@@ -165,17 +155,19 @@ def from_recording_state(payload: Payload, origin: Origin) -> list[CallEvent]:
     kept = payload.text("recipient") in (None, *_CLOUD)
     if payload.text("recording_state") != "Completed" or not whole or not kept:
         return []
+    return [_recorded(payload, origin, "recording")]
+
+
+def _recorded(payload: Payload, origin: Origin, notice: str) -> CallEvent:
     recording = payload.required("recording_id")
-    return [
-        _event(
-            origin,
-            kind=CallKind.RECORDING_READY,
-            provider_call_id=payload.required("entry_id"),
-            event_id=_event_id(origin, "recording", recording, 0),
-            occurred_at=payload.unix_time("timestamp"),
-            recording_ref=recording,
-        )
-    ]
+    return _event(
+        origin,
+        kind=CallKind.RECORDING_READY,
+        provider_call_id=payload.required("entry_id"),
+        event_id=_event_id(origin, notice, recording, 0),
+        occurred_at=payload.unix_time("timestamp"),
+        recording_ref=recording,
+    )
 
 
 def from_callback_result(payload: Payload, origin: Origin) -> list[CallEvent]:
